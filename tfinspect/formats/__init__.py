@@ -1,0 +1,1 @@
+"""Bytes to models and back, one module a format."""

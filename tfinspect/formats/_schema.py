@@ -1,0 +1,143 @@
+"""TensorFlow's messages, as field numbers, in a descriptor pool of our own.
+
+A private pool cannot clash with the one TensorFlow fills when both are in one process. The names and numbers are those
+of tensorflow/core/framework/*.proto and tensorflow/core/protobuf/*.proto, which are fixed for ever by the files they
+wrote. Fields left out here are kept as unknown fields and written back.
+
+One line a message: `Name: field=number type`, `*` repeated, `!` packed repeated, `<K,V>` a map, `|` member of the oneof
+`value`. `syntax` is proto3 throughout.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from tfinspect.ir.dtypes import DType
+
+_PACKAGE = "tensorflow"  # text-format files may spell types out; the private pool keeps it from clashing
+
+_MESSAGES: Final = """
+GraphDef: node*=1 NodeDef, library=2 FunctionDefLibrary, version=3 int32, versions=4 VersionDef
+NodeDef: name=1 string, op=2 string, input*=3 string, device=4 string, attr=5 <string,AttrValue>, experimental_debug_info=6 DebugInfo, experimental_type=7 FullTypeDef
+DebugInfo: original_node_names*=1 string, original_func_names*=2 string
+FullTypeDef: type_id=1 int32, args*=2 FullTypeDef, s|=3 string, i|=4 int64
+AttrValue: list|=1 ListValue, s|=2 bytes, i|=3 int64, f|=4 float, b|=5 bool, type|=6 DataType, shape|=7 TensorShapeProto, tensor|=8 TensorProto, placeholder|=9 string, func|=10 NameAttrList
+ListValue: s*=2 bytes, i!=3 int64, f!=4 float, b!=5 bool, type!=6 DataType, shape*=7 TensorShapeProto, tensor*=8 TensorProto, func*=9 NameAttrList
+NameAttrList: name=1 string, attr=2 <string,AttrValue>
+TensorProto: dtype=1 DataType, tensor_shape=2 TensorShapeProto, version_number=3 int32, tensor_content=4 bytes, float_val!=5 float, double_val!=6 double, int_val!=7 int32, string_val*=8 bytes, scomplex_val!=9 float, int64_val!=10 int64, bool_val!=11 bool, dcomplex_val!=12 double, half_val!=13 int32, resource_handle_val*=14 ResourceHandleProto, variant_val*=15 VariantTensorDataProto, uint32_val!=16 uint32, uint64_val!=17 uint64, float8_val=18 bytes
+TensorShapeProto: dim*=2 Dim, unknown_rank=3 bool
+Dim: size=1 int64, name=2 string
+ResourceHandleProto: device=1 string, container=2 string, name=3 string, hash_code=4 uint64, maybe_type_name=5 string, dtypes_and_shapes*=6 DtypeAndShape
+DtypeAndShape: dtype=1 DataType, shape=2 TensorShapeProto
+VariantTensorDataProto: type_name=1 string, metadata=2 bytes, tensors*=3 TensorProto
+VersionDef: producer=1 int32, min_consumer=2 int32, bad_consumers!=3 int32
+FunctionDefLibrary: function*=1 FunctionDef, gradient*=2 GradientDef, registered_gradients*=3 RegisteredGradient
+GradientDef: function_name=1 string, gradient_func=2 string
+RegisteredGradient: gradient_func=1 string, registered_op_type=2 string
+FunctionDef: signature=1 OpDef, node_def*=3 NodeDef, ret=4 <string,string>, attr=5 <string,AttrValue>, control_ret=6 <string,string>, arg_attr=7 <uint32,ArgAttrs>, resource_arg_unique_id=8 <uint32,uint32>
+ArgAttrs: attr=1 <string,AttrValue>
+OpDef: name=1 string, input_arg*=2 ArgDef, output_arg*=3 ArgDef, attr*=4 AttrDef, summary=5 string, description=6 string, deprecation=8 OpDeprecation, is_aggregate=16 bool, is_stateful=17 bool, is_commutative=18 bool, allows_uninitialized_input=19 bool, control_output*=20 string, is_distributed_communication=21 bool
+OpDeprecation: version=1 int32, explanation=2 string
+ArgDef: name=1 string, description=2 string, type=3 DataType, type_attr=4 string, number_attr=5 string, type_list_attr=6 string, handle_data*=7 DtypeAndShape, is_ref=16 bool, experimental_full_type=17 FullTypeDef
+AttrDef: name=1 string, type=2 string, default_value=3 AttrValue, description=4 string, has_minimum=5 bool, minimum=6 int64, allowed_values=7 AttrValue
+OpList: op*=1 OpDef
+MetaGraphDef: meta_info_def=1 MetaInfoDef, graph_def=2 GraphDef, saver_def=3 SaverDef, collection_def=4 <string,CollectionDef>, signature_def=5 <string,SignatureDef>, asset_file_def*=6 AssetFileDef, object_graph_def=7 SavedObjectGraph
+MetaInfoDef: meta_graph_version=1 string, stripped_op_list=2 OpList, any_info=3 Any, tags*=4 string, tensorflow_version=5 string, tensorflow_git_version=6 string, stripped_default_attrs=7 bool, function_aliases=8 <string,string>
+Any: type_url=1 string, value=2 bytes
+SaverDef: filename_tensor_name=1 string, save_tensor_name=2 string, restore_op_name=3 string, max_to_keep=4 int32, sharded=5 bool, keep_checkpoint_every_n_hours=6 float, version=7 CheckpointFormatVersion
+CollectionDef: node_list|=1 NodeList, bytes_list|=2 BytesList, int64_list|=3 Int64List, float_list|=4 FloatList, any_list|=5 AnyList
+NodeList: value*=1 string
+BytesList: value*=1 bytes
+Int64List: value!=1 int64
+FloatList: value!=1 float
+AnyList: value*=1 Any
+SignatureDef: inputs=1 <string,TensorInfo>, outputs=2 <string,TensorInfo>, method_name=3 string, defaults=4 <string,TensorProto>
+TensorInfo: name|=1 string, coo_sparse|=4 CooSparse, composite_tensor|=5 CompositeTensor, dtype=2 DataType, tensor_shape=3 TensorShapeProto
+CooSparse: values_tensor_name=1 string, indices_tensor_name=2 string, dense_shape_tensor_name=3 string
+CompositeTensor: components*=2 TensorInfo
+AssetFileDef: tensor_info=1 TensorInfo, filename=2 string
+SavedObjectGraph:
+SavedModel: saved_model_schema_version=1 int64, meta_graphs*=2 MetaGraphDef
+VariableDef: variable_name=1 string, initializer_name=2 string, snapshot_name=3 string, save_slice_info_def=4 SaveSliceInfoDef, is_resource=5 bool, initial_value_name=6 string, trainable=7 bool
+SaveSliceInfoDef: full_name=1 string, full_shape!=2 int64, var_offset!=3 int64, var_shape!=4 int64
+BundleHeaderProto: num_shards=1 int32, endianness=2 Endianness, version=3 VersionDef
+BundleEntryProto: dtype=1 DataType, shape=2 TensorShapeProto, shard_id=3 int32, offset=4 int64, size=5 int64, crc32c=6 fixed32, slices*=7 TensorSliceProto
+TensorSliceProto: extent*=1 Extent
+Extent: start=1 int64, length|=2 int64
+SavedTensorSlices: meta=1 SavedTensorSliceMeta, data=2 SavedSlice
+SavedTensorSliceMeta: tensor*=1 SavedSliceMeta, versions=2 VersionDef
+SavedSliceMeta: name=1 string, shape=2 TensorShapeProto, type=3 DataType, slice*=4 TensorSliceProto
+SavedSlice: name=1 string, slice=2 TensorSliceProto, data=3 TensorProto
+CheckpointState: model_checkpoint_path=1 string, all_model_checkpoint_paths*=2 string, all_model_checkpoint_timestamps!=3 double, last_preserved_timestamp=4 double
+"""  # noqa: E501 - one line a message
+
+_ENUMS: Final = {
+    "DataType": {f"DT_{d.name}": int(d) for d in DType}
+    | {f"DT_{d.name}_REF": int(d) + 100 for d in DType if d is not DType.INVALID},
+    "Endianness": {"LITTLE": 0, "BIG": 1},
+    "CheckpointFormatVersion": {"LEGACY": 0, "V1": 1, "V2": 2},
+}
+
+_F = descriptor_pb2.FieldDescriptorProto
+_SCALARS: Final = {
+    "string": _F.TYPE_STRING, "bytes": _F.TYPE_BYTES, "int32": _F.TYPE_INT32, "int64": _F.TYPE_INT64,
+    "uint32": _F.TYPE_UINT32, "uint64": _F.TYPE_UINT64, "bool": _F.TYPE_BOOL, "float": _F.TYPE_FLOAT,
+    "double": _F.TYPE_DOUBLE, "fixed32": _F.TYPE_FIXED32,
+}  # fmt: skip
+
+
+def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type = _F.TYPE_ENUM if kind in _ENUMS else _F.TYPE_MESSAGE
+        field.type_name = f".{_PACKAGE}.{kind}"
+
+
+def _add_field(message: descriptor_pb2.DescriptorProto, text: str) -> None:
+    left, kind = text.split(" ", 1)
+    name, number = left.split("=")
+    field = message.field.add(name=name.rstrip("*!|"), number=int(number), label=_F.LABEL_OPTIONAL)
+    if name.endswith(("*", "!")):
+        field.label = _F.LABEL_REPEATED
+    if name.endswith("|"):
+        if not message.oneof_decl:
+            message.oneof_decl.add(name="value")
+        field.oneof_index = 0
+    if kind.startswith("<"):
+        key, value = kind.strip("<>").split(",")
+        entry = message.nested_type.add(name="".join(p.title() for p in field.name.split("_")) + "Entry")
+        entry.options.map_entry = True
+        _set_type(entry.field.add(name="key", number=1, label=_F.LABEL_OPTIONAL), key)
+        _set_type(entry.field.add(name="value", number=2, label=_F.LABEL_OPTIONAL), value)
+        field.label = _F.LABEL_REPEATED
+        field.type = _F.TYPE_MESSAGE
+        field.type_name = f".{_PACKAGE}.{message.name}.{entry.name}"
+    else:
+        _set_type(field, kind)
+
+
+@functools.cache
+def _pool() -> descriptor_pool.DescriptorPool:
+    file = descriptor_pb2.FileDescriptorProto(name="tfinspect/schema.proto", package=_PACKAGE, syntax="proto3")
+    for enum_name, values in _ENUMS.items():
+        enum = file.enum_type.add(name=enum_name)
+        for name, number in values.items():
+            enum.value.add(name=name, number=number)
+    for line in _MESSAGES.strip().splitlines():
+        name, _, fields = line.partition(":")
+        message = file.message_type.add(name=name)
+        for text in filter(None, fields.strip().split(", ")):
+            _add_field(message, text)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool
+
+
+@functools.cache
+def message_class(name: str) -> Any:  # noqa: ANN401 - made at run time
+    """Return the class of a message, e.g. `message_class("GraphDef")`."""
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))

@@ -1,0 +1,1 @@
+"""What a model is, in memory. Knows no file format, no protobuf and no runtime."""

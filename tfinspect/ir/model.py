@@ -1,0 +1,57 @@
+"""Whatever was found under one path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tfinspect.ir.checkpoint import Checkpoint
+    from tfinspect.ir.graph import Graph
+    from tfinspect.ir.signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Saver:
+    """The part of a graph that saves and restores its variables (SaverDef).
+
+    Attributes:
+        restore_op: name of the node that restores everything.
+        filename_tensor: tensor the checkpoint's path is fed to.
+        save_tensor: tensor that saves when fetched.
+    """
+
+    restore_op: str
+    filename_tensor: str = ""
+    save_tensor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as found; each part may be absent.
+
+    Attributes:
+        path: as the caller wrote it.
+        format: name of a row of `formats.FORMATS`.
+        graph: the graph.
+        checkpoint: the variables' values.
+        signatures: by name.
+        collections: node and tensor names by collection name (MetaGraphDef's node_list collections only).
+        saver: how the graph restores itself.
+        tags: tags of a SavedModel's MetaGraph.
+        tensorflow_version: version that wrote the graph, empty where unknown.
+        assets: files beside the model, by name.
+    """
+
+    path: str
+    format: str
+    graph: Graph | None = None
+    checkpoint: Checkpoint | None = None
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
+    collections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    saver: Saver | None = None
+    tags: tuple[str, ...] = ()
+    tensorflow_version: str = ""
+    assets: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,106 @@
+"""Tensors whose values are read when asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tfinspect.ir.dtypes import DType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+Bytes = bytes | memoryview
+CHUNK_NBYTES = 4 << 20
+
+
+class Tensor:
+    """A dtype, a shape, and values behind a function that reads them.
+
+    Nothing is read, mapped or allocated before `numpy()` or `chunks()` is called.
+
+    Attributes:
+        dtype: element type.
+        shape: dimensions, all known.
+    """
+
+    __slots__ = ("_chunks", "_load", "dtype", "shape")
+
+    def __init__(
+        self,
+        dtype: DType,
+        shape: tuple[int, ...],
+        load: Callable[[], npt.NDArray[Any]],
+        chunks: Callable[[], Iterable[Bytes]] | None = None,
+    ) -> None:
+        self.dtype = dtype
+        self.shape = shape
+        self._load = load
+        self._chunks = chunks
+
+    @classmethod
+    def of(cls, value: npt.ArrayLike, dtype: DType | None = None) -> Tensor:
+        """Wrap values that are in memory already; strings must be `bytes`."""
+        import numpy as np
+
+        array = np.asarray(value, dtype=None if dtype is None else dtype.numpy)
+        if array.dtype.kind in "SU":
+            array = array.astype(object)
+        return cls(dtype or DType.from_numpy(array.dtype), array.shape, lambda: array)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements; 0 for strings, whose length only their values tell."""
+        return self.size * self.dtype.itemsize
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return the values as an array of `shape`, a view of the file where that is possible.
+
+        Raises:
+            InputError: the values cannot be read, or fail their checksum.
+        """
+        return self._load()
+
+    def chunks(self) -> Iterator[Bytes]:
+        """Yield the elements as little-endian C-order bytes, piece by piece, for writing.
+
+        Raises:
+            InputError: the values cannot be read, or fail their checksum.
+            TypeError: strings have no such form.
+        """
+        if self.dtype.itemsize == 0:
+            raise TypeError(f"a {self.dtype} tensor has no flat bytes")
+        if self._chunks is not None:
+            yield from self._chunks()
+            return
+        import numpy as np
+
+        array: np.ndarray[Any, Any] = np.ascontiguousarray(self.numpy()).reshape(-1)
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        if array.size:
+            flat = memoryview(array.view(np.uint8).data)
+            for start in range(0, len(flat), CHUNK_NBYTES):
+                yield flat[start : start + CHUNK_NBYTES]
+
+    def __repr__(self) -> str:
+        """Name dtype and shape, never the values."""
+        return f"Tensor({self.dtype}, {self.shape})"
+
+
+def same_tensor(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same dtype, shape and bit pattern (so NaN equals itself)."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    x, y = a.numpy(), b.numpy()
+    if x.dtype.hasobject:
+        return x.tolist() == y.tolist()  # type: ignore[no-any-return]
+    return x.tobytes() == y.tobytes()
