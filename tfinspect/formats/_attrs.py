@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tfinspect.errors import InputError
+from tfinspect.errors import CorruptFileError, InputError
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._wire import LEN, Cursor, len_header
 from tfinspect.ir.attrs import Attr, AttrKind, AttrList, FuncRef
@@ -40,36 +40,42 @@ _FLOAT8 = {
 
 
 class LazyAttrs(Mapping[str, Attr]):
-    """The attributes of a NodeDef; each is wrapped when asked for and decoded when its value is."""
+    """The attributes of a NodeDef or NameAttrList; each is wrapped when asked for, and decoded when its value is.
 
-    __slots__ = ("_large", "_made", "_messages")
+    Nothing but the message is held until then: of a large graph, few nodes are ever asked for their attributes.
+    """
 
-    def __init__(self, messages: Any, large: Mapping[str, memoryview] | None = None) -> None:  # noqa: ANN401
-        self._messages = messages
+    __slots__ = ("_large", "_made", "_owner")
+
+    def __init__(self, owner: Any, large: Mapping[str, memoryview] | None = None) -> None:  # noqa: ANN401
+        self._owner = owner
         self._large = large
-        self._made: dict[str, Attr] = {}
+        self._made: dict[str, Attr] | None = None
 
     def __getitem__(self, name: str) -> Attr:
         """Return one attribute."""
+        if self._made is None:
+            self._made = {}
         made = self._made.get(name)
         if made is None:
-            if name not in self._messages:  # a protobuf map would insert it
+            messages = self._owner.attr
+            if name not in messages:  # a protobuf map would insert it
                 raise KeyError(name)
             content = self._large.get(name) if self._large else None
-            made = self._made[name] = decode_attr(self._messages[name], content)
+            made = self._made[name] = decode_attr(messages[name], content)
         return made
 
     def __contains__(self, name: object) -> bool:
         """Whether the attribute is there."""
-        return name in self._messages
+        return name in self._owner.attr
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over names, sorted: a protobuf map has no order of its own."""
-        return iter(sorted(self._messages))
+        return iter(sorted(self._owner.attr))
 
     def __len__(self) -> int:
         """Number of attributes."""
-        return len(self._messages)
+        return len(self._owner.attr)
 
 
 class _WireAttr:
@@ -85,6 +91,8 @@ class _WireAttr:
 def decode_attr(message: Any, content: memoryview | None = None) -> Attr:  # noqa: ANN401 - made at run time
     """Wrap an AttrValue; `content` is its tensor_content where that was left in the file."""
     kind: AttrKind = message.WhichOneof("value") or "none"
+    if kind != "tensor":
+        content = None  # a later field of the oneof has overruled the tensor
     return Attr(kind, decode=lambda: _decode_value(message, kind, content), wire=_WireAttr(message, content))
 
 
@@ -109,7 +117,7 @@ def _decode_scalar(value: Any, kind: str, content: memoryview | None) -> Any:  #
     if kind == "tensor":
         return decode_tensor(value, content)
     if kind == "func":
-        return FuncRef(value.name, LazyAttrs(value.attr))
+        return FuncRef(value.name, LazyAttrs(value))
     return value
 
 
@@ -166,9 +174,17 @@ def _from_content(dtype: DType, shape: tuple[int, ...], content: memoryview | by
     import numpy as np
 
     _check_size(dtype, shape, len(content))
-    if not content:
-        return np.empty(shape, dtype.numpy)
-    return np.frombuffer(content, dtype.numpy).reshape(shape)
+    flat = np.frombuffer(content, dtype.numpy) if content else np.empty(0, dtype.numpy)
+    return _shaped(flat, dtype, shape)
+
+
+def _shaped(flat: npt.NDArray[Any], dtype: DType, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # more dimensions than NumPy has, or a zero beside sizes no machine can address
+        raise InputError(
+            f"a {dtype} tensor has the impossible shape {list(shape)}: {error}", evidence={"shape": list(shape)}
+        ) from None
 
 
 def _decode_values(message: Any, dtype: DType, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ANN401
@@ -180,11 +196,12 @@ def _decode_values(message: Any, dtype: DType, shape: tuple[int, ...]) -> npt.ND
     if any(d < 0 for d in shape):
         raise InputError(f"a tensor has the impossible shape {list(shape)}", evidence={"shape": list(shape)})
     size = math.prod(shape)
-    if size * max(1, dtype.itemsize) > MAX_TENSOR_NBYTES:
+    nbytes = size * (dtype.itemsize or np.dtype(object).itemsize)
+    if nbytes > MAX_TENSOR_NBYTES:
         raise InputError(
-            f"a {dtype} tensor declares shape {list(shape)}, {size * max(1, dtype.itemsize):,} bytes, "
+            f"a {dtype} tensor declares shape {list(shape)}, {nbytes:,} bytes, "
             f"but its message takes {message.ByteSize():,}",
-            evidence={"shape": list(shape), "dtype": str(dtype), "nbytes": size * max(1, dtype.itemsize)},
+            evidence={"shape": list(shape), "dtype": str(dtype), "nbytes": nbytes},
         )
     if dtype is DType.STRING:
         strings = _split_strings(content, size) if content else list(message.string_val)
@@ -198,10 +215,19 @@ def _decode_values(message: Any, dtype: DType, shape: tuple[int, ...]) -> npt.ND
     else:
         raise InputError(f"a constant of type {dtype} has no values to read", evidence={"dtype": str(dtype)})
     if len(flat) >= size:  # TensorFlow drops what is too many, and repeats the last of too few
-        return flat[:size].reshape(shape)
-    full: npt.NDArray[Any] = np.full(size, flat[-1] if len(flat) else filler, flat.dtype)
+        return _shaped(flat[:size], dtype, shape)
+    last: npt.NDArray[Any] = flat[-1:] if len(flat) else np.array([filler], flat.dtype)
+    if len(flat) <= 1:
+        try:  # one value stands for all: no memory is spent on repeating it
+            return np.broadcast_to(last.reshape(()), shape)
+        except ValueError as error:
+            raise InputError(
+                f"a {dtype} tensor has the impossible shape {list(shape)}: {error}", evidence={"shape": list(shape)}
+            ) from None
+    full: npt.NDArray[Any] = np.empty(size, flat.dtype)
     full[: len(flat)] = flat
-    return full.reshape(shape)
+    full[len(flat) :] = last
+    return _shaped(full, dtype, shape)
 
 
 def _typed_values(message: Any, dtype: DType) -> npt.NDArray[Any]:  # noqa: ANN401
@@ -244,11 +270,20 @@ def strip_entry(cursor: Cursor, start: int, stop: int) -> tuple[bytes, dict[str,
         CorruptFileError: the entry is not well formed.
     """
     key, value, content = "", b"", None
+    seen = 0
     for number, kind, _, first, last in cursor.fields(start, stop, "NodeDef.attr"):
         if number == _ENTRY_KEY and kind == LEN:
-            key = bytes(cursor.view[first:last]).decode("utf-8", "replace")
+            try:
+                key = str(cursor.view[first:last], "utf-8")
+            except UnicodeDecodeError:
+                raise CorruptFileError(
+                    cursor.path, first, "an attribute name in UTF-8", "other bytes", structure="NodeDef.attr"
+                ) from None
         elif number == _ENTRY_VALUE and kind == LEN:
+            seen += 1
             value, content = _strip(cursor, first, last, (_VALUE_TENSOR, _TENSOR_CONTENT))
+    if seen > 1:  # protobuf merges what is written twice: leave it to that
+        return bytes(cursor.view[start:stop]), {}
     name = key.encode()
     entry = len_header(_ENTRY_KEY, len(name)) + name + len_header(_ENTRY_VALUE, len(value)) + value
     return entry, {} if content is None else {key: content}
@@ -266,6 +301,8 @@ def _strip(cursor: Cursor, start: int, stop: int, path: tuple[int, ...]) -> tupl
             content = content if found is None else found
             kept += len_header(number, len(inner)) + inner
         else:
+            if number == path[0] and len(path) == 1:
+                content = None  # written twice: the last one counts
             kept += cursor.view[at:last]
     return bytes(kept), content
 

@@ -11,11 +11,14 @@ One line a message: `Name: field=number type`, `*` repeated, `!` packed repeated
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tfinspect.ir.dtypes import DType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PACKAGE = "tensorflow"  # text-format files may spell types out; the private pool keeps it from clashing
 
@@ -23,7 +26,7 @@ _MESSAGES: Final = """
 GraphDef: node*=1 NodeDef, library=2 FunctionDefLibrary, version=3 int32, versions=4 VersionDef
 NodeDef: name=1 string, op=2 string, input*=3 string, device=4 string, attr=5 <string,AttrValue>, experimental_debug_info=6 DebugInfo, experimental_type=7 FullTypeDef
 DebugInfo: original_node_names*=1 string, original_func_names*=2 string
-FullTypeDef: type_id=1 int32, args*=2 FullTypeDef, s|=3 string, i|=4 int64
+FullTypeDef: type_id=1 FullTypeId, args*=2 FullTypeDef, s|=3 string, i|=4 int64
 AttrValue: list|=1 ListValue, s|=2 bytes, i|=3 int64, f|=4 float, b|=5 bool, type|=6 DataType, shape|=7 TensorShapeProto, tensor|=8 TensorProto, placeholder|=9 string, func|=10 NameAttrList
 ListValue: s*=2 bytes, i!=3 int64, f!=4 float, b!=5 bool, type!=6 DataType, shape*=7 TensorShapeProto, tensor*=8 TensorProto, func*=9 NameAttrList
 NameAttrList: name=1 string, attr=2 <string,AttrValue>
@@ -65,6 +68,7 @@ VariableDef: variable_name=1 string, initializer_name=2 string, snapshot_name=3 
 SaveSliceInfoDef: full_name=1 string, full_shape!=2 int64, var_offset!=3 int64, var_shape!=4 int64
 BundleHeaderProto: num_shards=1 int32, endianness=2 Endianness, version=3 VersionDef
 BundleEntryProto: dtype=1 DataType, shape=2 TensorShapeProto, shard_id=3 int32, offset=4 int64, size=5 int64, crc32c=6 fixed32, slices*=7 TensorSliceProto
+BundleEntryLazyShape: dtype=1 DataType, shape=2 bytes, shard_id=3 int32, offset=4 int64, size=5 int64, crc32c=6 fixed32, slices*=7 TensorSliceProto
 TensorSliceProto: extent*=1 Extent
 Extent: start=1 int64, length|=2 int64
 SavedTensorSlices: meta=1 SavedTensorSliceMeta, data=2 SavedSlice
@@ -79,7 +83,16 @@ _ENUMS: Final = {
     | {f"DT_{d.name}_REF": int(d) + 100 for d in DType if d is not DType.INVALID},
     "Endianness": {"LITTLE": 0, "BIG": 1},
     "CheckpointFormatVersion": {"LEGACY": 0, "V1": 1, "V2": 2},
-}
+    "FullTypeId": {  # numbers would do in binary; text files spell the names
+        "TFT_UNSET": 0, "TFT_VAR": 1, "TFT_ANY": 2, "TFT_PRODUCT": 3, "TFT_NAMED": 4, "TFT_FOR_EACH": 20,
+        "TFT_CALLABLE": 100, "TFT_BOOL": 200, "TFT_UINT8": 201, "TFT_UINT16": 202, "TFT_UINT32": 203,
+        "TFT_UINT64": 204, "TFT_INT8": 205, "TFT_INT16": 206, "TFT_INT32": 207, "TFT_INT64": 208, "TFT_HALF": 209,
+        "TFT_FLOAT": 210, "TFT_DOUBLE": 211, "TFT_COMPLEX64": 212, "TFT_COMPLEX128": 213, "TFT_STRING": 214,
+        "TFT_BFLOAT16": 215, "TFT_TENSOR": 1000, "TFT_ARRAY": 1001, "TFT_OPTIONAL": 1002, "TFT_LITERAL": 1003,
+        "TFT_ENCODED": 1004, "TFT_SHAPE_TENSOR": 1005, "TFT_DATASET": 10102, "TFT_RAGGED": 10103,
+        "TFT_ITERATOR": 10104, "TFT_MUTEX_LOCK": 10202, "TFT_LEGACY_VARIANT": 10203,
+    },
+}  # fmt: skip
 
 _F = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
@@ -89,15 +102,16 @@ _SCALARS: Final = {
 }  # fmt: skip
 
 
-def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
+def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str, file: descriptor_pb2.FileDescriptorProto) -> None:
     if kind in _SCALARS:
         field.type = _SCALARS[kind]
     else:
-        field.type = _F.TYPE_ENUM if kind in _ENUMS else _F.TYPE_MESSAGE
-        field.type_name = f".{_PACKAGE}.{kind}"
+        is_enum = any(enum.name == kind for enum in file.enum_type)
+        field.type = _F.TYPE_ENUM if is_enum else _F.TYPE_MESSAGE
+        field.type_name = f".{file.package}.{kind}"
 
 
-def _add_field(message: descriptor_pb2.DescriptorProto, text: str) -> None:
+def _add_field(message: descriptor_pb2.DescriptorProto, text: str, file: descriptor_pb2.FileDescriptorProto) -> None:
     left, kind = text.split(" ", 1)
     name, number = left.split("=")
     field = message.field.add(name=name.rstrip("*!|"), number=int(number), label=_F.LABEL_OPTIONAL)
@@ -111,33 +125,39 @@ def _add_field(message: descriptor_pb2.DescriptorProto, text: str) -> None:
         key, value = kind.strip("<>").split(",")
         entry = message.nested_type.add(name="".join(p.title() for p in field.name.split("_")) + "Entry")
         entry.options.map_entry = True
-        _set_type(entry.field.add(name="key", number=1, label=_F.LABEL_OPTIONAL), key)
-        _set_type(entry.field.add(name="value", number=2, label=_F.LABEL_OPTIONAL), value)
+        _set_type(entry.field.add(name="key", number=1, label=_F.LABEL_OPTIONAL), key, file)
+        _set_type(entry.field.add(name="value", number=2, label=_F.LABEL_OPTIONAL), value, file)
         field.label = _F.LABEL_REPEATED
         field.type = _F.TYPE_MESSAGE
-        field.type_name = f".{_PACKAGE}.{message.name}.{entry.name}"
+        field.type_name = f".{file.package}.{message.name}.{entry.name}"
     else:
-        _set_type(field, kind)
+        _set_type(field, kind, file)
 
 
-@functools.cache
-def _pool() -> descriptor_pool.DescriptorPool:
-    file = descriptor_pb2.FileDescriptorProto(name="tfinspect/schema.proto", package=_PACKAGE, syntax="proto3")
-    for enum_name, values in _ENUMS.items():
+def build_pool(package: str, messages: str, enums: Mapping[str, Mapping[str, int]]) -> descriptor_pool.DescriptorPool:
+    """Make a pool of its own from message lines as above; `package` names it in full type names."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"tfinspect/{package}.proto", package=package, syntax="proto3")
+    for enum_name, values in enums.items():
         enum = file.enum_type.add(name=enum_name)
         for name, number in values.items():
             enum.value.add(name=name, number=number)
-    for line in _MESSAGES.strip().splitlines():
+    for line in messages.strip().splitlines():
         name, _, fields = line.partition(":")
         message = file.message_type.add(name=name)
         for text in filter(None, fields.strip().split(", ")):
-            _add_field(message, text)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return pool
+            _add_field(message, text, file)
+    made = descriptor_pool.DescriptorPool()
+    made.Add(file)
+    return made
+
+
+@functools.cache
+def pool() -> descriptor_pool.DescriptorPool:
+    """Return the pool that holds TensorFlow's messages."""
+    return build_pool(_PACKAGE, _MESSAGES, _ENUMS)
 
 
 @functools.cache
 def message_class(name: str) -> Any:  # noqa: ANN401 - made at run time
     """Return the class of a message, e.g. `message_class("GraphDef")`."""
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))

@@ -7,6 +7,7 @@ back as the very bytes that stood in the file.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from tfinspect.ir.graph import Graph, Node, Source, Versions
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _NODE, _LIBRARY, _VERSION, _VERSIONS = 1, 2, 3, 4
 _SMALL_NBYTES = 16 << 10  # nodes above are cut open before protobuf sees them
@@ -36,14 +37,40 @@ class WireNode:
     """What stands behind a node that was read.
 
     Attributes:
-        span: the NodeDef in the file.
+        view: the file.
+        start: byte of the file the NodeDef starts at.
+        stop: byte after its last one.
         message: the NodeDef, tensor bytes cut out.
-        large: tensor bytes that were cut out, by attribute name.
+    """
+
+    view: memoryview
+    start: int
+    stop: int
+    message: Any
+
+    @property
+    def span(self) -> memoryview:
+        """The NodeDef in the file."""
+        return self.view[self.start : self.stop]
+
+
+@dataclass(frozen=True, slots=True)
+class WireGraph:
+    """What stands behind a graph that was read; a changed copy of the graph keeps it.
+
+    Attributes:
+        span: the GraphDef in the file.
+        nodes: the nodes as read.
+        functions: the library as read.
+        versions: the versions as read.
+        others: (field number, bytes) of every top-level field that is not a node, in order.
     """
 
     span: memoryview
-    message: Any
-    large: dict[str, memoryview]
+    nodes: tuple[Node, ...]
+    functions: Mapping[str, Function]
+    versions: Versions
+    others: tuple[tuple[int, memoryview], ...]
 
 
 def read(path: str | os.PathLike[str]) -> Graph:
@@ -59,13 +86,28 @@ def read(path: str | os.PathLike[str]) -> Graph:
 
 
 def decode(cursor: Cursor, start: int, end: int) -> Graph:
-    """Read the GraphDef that stands in [start, end) of a mapped file."""
+    """Read the GraphDef that stands in [start, end) of a mapped file.
+
+    Raises:
+        CorruptFileError: the bytes are no GraphDef.
+    """
+    # a million young objects, none of them garbage: the collector would take as long to see that as reading takes
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _decode(cursor, start, end)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _decode(cursor: Cursor, start: int, end: int) -> Graph:
     nodes: list[Node] = []
     run: list[tuple[int, int, int]] = []
     versions = Versions()
     version = 0
     functions: dict[str, Function] = {}
-    unknown: list[memoryview] = []
+    others: list[tuple[int, memoryview]] = []
     view = cursor.view
     run_nbytes = 0
     for number, kind, at, first, last in cursor.fields(start, end, "GraphDef"):
@@ -80,21 +122,20 @@ def decode(cursor: Cursor, start: int, end: int) -> Graph:
         if number == _NODE and kind == LEN:
             if last - first > _SMALL_NBYTES:
                 nodes.append(_decode_large(cursor, first, last))
-        elif number == _VERSIONS and kind == LEN:
+            continue
+        others.append((number, view[at:last]))
+        if number == _VERSIONS and kind == LEN:
             message = _parse(cursor, "VersionDef", first, last)
             versions = Versions(message.producer, message.min_consumer, tuple(message.bad_consumers))
-            unknown.append(view[at:last])
         elif number == _LIBRARY and kind == LEN:
             functions.update(_decode_library(cursor, first, last))
-            unknown.append(view[at:last])
         elif number == _VERSION and kind == VARINT:
             version, _ = cursor.varint(first, last, "GraphDef.version")
-            unknown.append(view[at:last])
-        else:
-            unknown.append(view[at:last])
     if version and not versions.producer:
         versions = Versions(version)
-    return Graph(nodes, functions=functions, versions=versions, wire=(functions, unknown))
+    graph = Graph(nodes, functions=functions, versions=versions)
+    graph.wire = WireGraph(view[start:end], graph.nodes, functions, versions, tuple(others))
+    return graph
 
 
 def _decode_run(cursor: Cursor, run: list[tuple[int, int, int]]) -> list[Node]:
@@ -105,25 +146,33 @@ def _decode_run(cursor: Cursor, run: list[tuple[int, int, int]]) -> list[Node]:
     except DecodeError:
         for _, first, last in run:
             _parse(cursor, "NodeDef", first, last)
-        raise
+        # each is well formed alone, so one is nested so deep that the graph around it makes it too deep
+        raise CorruptFileError(
+            cursor.path, run[0][0], "NodeDefs nested less than 100 deep", "a deeper one", structure="GraphDef"
+        ) from None
     make = _attrs.LazyAttrs
     nodes = []
     for (_, first, last), message in zip(run, graph.node, strict=True):
-        wire = WireNode(view[first:last], message, _NOTHING_LARGE)
+        if not message.name:
+            raise _nameless(cursor, first)
+        wire = WireNode(view, first, last, message)
         nodes.append(
-            Node(message.name, message.op, tuple(message.input), make(message.attr), device=message.device, wire=wire)
+            Node(message.name, message.op, tuple(message.input), make(message), device=message.device, wire=wire)
         )
     return nodes
 
 
-_NOTHING_LARGE: dict[str, memoryview] = {}
+def _nameless(cursor: Cursor, first: int) -> CorruptFileError:
+    return CorruptFileError(cursor.path, first, "a node with a name", "one without", structure="NodeDef")
 
 
 def _decode_large(cursor: Cursor, first: int, last: int) -> Node:
     kept = bytearray()
     large: dict[str, memoryview] = {}
     view = cursor.view
+    entries = 0
     for number, kind, at, start, stop in cursor.fields(first, last, "NodeDef"):
+        entries += number == _attrs.NODE_ATTR
         if number == _attrs.NODE_ATTR and kind == LEN and stop - start > _SMALL_NBYTES:
             entry, content = _attrs.strip_entry(cursor, start, stop)
             kept += len_header(number, len(entry)) + entry
@@ -132,12 +181,15 @@ def _decode_large(cursor: Cursor, first: int, last: int) -> Node:
             kept += view[at:stop]
     try:
         message = message_class("NodeDef").FromString(bytes(kept))
+        if len(message.attr) != entries or any(message.attr[name].tensor.tensor_content for name in large):
+            # an attribute or its content stands there twice: let protobuf sort out which counts
+            message, large = message_class("NodeDef").FromString(view[first:last]), {}
     except DecodeError:
-        raise CorruptFileError(
-            cursor.path, first, "a NodeDef", "bytes that are not one", structure="GraphDef"
-        ) from None
-    attrs = _attrs.LazyAttrs(message.attr, large)
-    wire = WireNode(view[first:last], message, large)
+        raise _malformed(cursor, "NodeDef", first, last) from None
+    if not message.name:
+        raise _nameless(cursor, first)
+    attrs = _attrs.LazyAttrs(message, large)
+    wire = WireNode(view, first, last, message)
     return Node(message.name, message.op, tuple(message.input), attrs, device=message.device, wire=wire)
 
 
@@ -152,6 +204,9 @@ def _decode_library(cursor: Cursor, first: int, last: int) -> dict[str, Function
     return functions
 
 
+_NO_FILE = memoryview(b"")
+
+
 class _BodyDecoder:
     def __init__(self, message: Any) -> None:  # noqa: ANN401 - made at run time
         self._message = message
@@ -159,7 +214,17 @@ class _BodyDecoder:
     def __call__(self) -> FunctionBody:
         message = self._message
         nodes = tuple(
-            Node(n.name, n.op, tuple(n.input), _attrs.LazyAttrs(n.attr), device=n.device) for n in message.node_def
+            # "changed": such a node has no bytes of its own in the file that could be written back
+            Node(
+                n.name,
+                n.op,
+                tuple(n.input),
+                _attrs.LazyAttrs(n),
+                device=n.device,
+                wire=WireNode(_NO_FILE, 0, 0, n),
+                changed=True,
+            )
+            for n in message.node_def
         )
         return FunctionBody(
             tuple((a.name, DType.from_number(a.type) if a.type else None) for a in message.signature.input_arg),
@@ -173,9 +238,34 @@ def _parse(cursor: Cursor, name: str, first: int, last: int) -> Any:  # noqa: AN
     try:
         return message_class(name).FromString(cursor.view[first:last])
     except DecodeError:
-        raise CorruptFileError(
-            cursor.path, first, f"a {name}", "bytes that are not one", structure="GraphDef"
-        ) from None
+        raise _malformed(cursor, name, first, last) from None
+
+
+def _malformed(cursor: Cursor, name: str, first: int, last: int) -> CorruptFileError:
+    """Find the byte where a message that protobuf refused stops making sense."""
+    try:
+        for number, kind, at, start, stop in cursor.fields(first, last, name):
+            if name == "NodeDef" and kind == LEN and number == _attrs.NODE_ATTR:
+                _walk_attr(cursor, start, stop)
+            elif name == "NodeDef" and kind == LEN and number in _NODE_TEXTS:
+                try:
+                    str(cursor.view[start:stop], "utf-8")
+                except UnicodeDecodeError as error:
+                    found = f"byte {cursor.view[start + error.start]:#04x}"
+                    return CorruptFileError(cursor.path, at, f"UTF-8 in {_NODE_TEXTS[number]}", found, structure=name)
+    except CorruptFileError as error:
+        return error
+    return CorruptFileError(cursor.path, first, f"a {name}", "bytes that are not one", structure="GraphDef")
+
+
+_NODE_TEXTS = {1: "name", 2: "op", 3: "input", 4: "device"}
+
+
+def _walk_attr(cursor: Cursor, start: int, stop: int) -> None:
+    for number, kind, _, first, last in cursor.fields(start, stop, "NodeDef.attr"):
+        if number == 2 and kind == LEN:  # noqa: PLR2004 - the value of a map entry
+            for _ in cursor.fields(first, last, "AttrValue"):
+                pass
 
 
 def write(graph: Graph, path: str | os.PathLike[str], *, force: bool = False) -> int:
@@ -189,7 +279,7 @@ def write(graph: Graph, path: str | os.PathLike[str], *, force: bool = False) ->
         OutputExistsError: the file exists and `force` is not set.
         OutputError: it cannot be written.
     """
-    size = sum(size for size, _ in _node_pieces(graph)) + sum(map(len, _tail(graph)))
+    size = encoded_size(graph)
     if size > MAX_NBYTES:
         raise LimitError(
             f"the graph takes {size:,} bytes, and a GraphDef file cannot exceed {MAX_NBYTES:,}",
@@ -200,7 +290,14 @@ def write(graph: Graph, path: str | os.PathLike[str], *, force: bool = False) ->
 
 
 def encode(graph: Graph) -> Iterator[bytes | memoryview]:
-    """Yield the bytes of a GraphDef piece by piece; unchanged nodes are views of the file they came from."""
+    """Yield the bytes of a GraphDef piece by piece.
+
+    A graph that was read and not changed gives the very bytes it was read from; of a changed one, the nodes that were
+    not changed do.
+    """
+    if _is_unchanged(graph):
+        yield graph.wire.span  # type: ignore[attr-defined]
+        return
     for _, pieces in _node_pieces(graph):
         yield from pieces
     yield from _tail(graph)
@@ -208,14 +305,27 @@ def encode(graph: Graph) -> Iterator[bytes | memoryview]:
 
 def encoded_size(graph: Graph) -> int:
     """Return the number of bytes `encode` will yield."""
+    if _is_unchanged(graph):
+        return len(graph.wire.span)  # type: ignore[attr-defined]
     return sum(size for size, _ in _node_pieces(graph)) + sum(map(len, _tail(graph)))
+
+
+def _is_unchanged(graph: Graph) -> bool:
+    wire = graph.wire
+    return (
+        isinstance(wire, WireGraph)
+        and graph.nodes is wire.nodes  # a tuple: a graph with other nodes has another one
+        and graph.functions is wire.functions
+        and graph.versions == wire.versions
+    )
 
 
 def _node_pieces(graph: Graph) -> Iterator[tuple[int, Iterable[bytes | memoryview]]]:
     for node in graph.nodes:
         if isinstance(node.wire, WireNode) and not node.changed:
-            header = len_header(_NODE, len(node.wire.span))
-            yield len(header) + len(node.wire.span), (header, node.wire.span)
+            span = node.wire.span
+            header = len_header(_NODE, len(span))
+            yield len(header) + len(span), (header, span)
         else:
             size, pieces = _attrs.encode_node(node)
             header = len_header(_NODE, size)
@@ -228,17 +338,66 @@ def _chain(header: bytes, pieces: Iterable[bytes | memoryview]) -> Iterator[byte
 
 
 def _tail(graph: Graph) -> list[bytes | memoryview]:
-    if isinstance(graph.wire, tuple) and graph.wire[0] is graph.functions:
-        return list(graph.wire[1])
+    """Everything but the nodes: as read where it was not changed, fields unknown to us included."""
+    wire = graph.wire if isinstance(graph.wire, WireGraph) else None
+    keeps_library = wire is not None and graph.functions is wire.functions
+    keeps_versions = wire is not None and graph.versions == wire.versions
     tail: list[bytes | memoryview] = []
-    if graph.functions:
-        spans = [f.wire for f in graph.functions.values() if isinstance(f.wire, memoryview)]
-        body = b"".join(len_header(1, len(span)) + bytes(span) for span in spans)
+    for number, field in wire.others if wire is not None else ():
+        if (number == _LIBRARY and not keeps_library) or (number in (_VERSION, _VERSIONS) and not keeps_versions):
+            continue
+        tail.append(field)
+    if not keeps_library and graph.functions:
+        body = b"".join(_library_pieces(graph, wire))
         tail.append(len_header(_LIBRARY, len(body)) + body)
-    versions = message_class("VersionDef")(
-        producer=graph.versions.producer,
-        min_consumer=graph.versions.min_consumer,
-        bad_consumers=graph.versions.bad_consumers,
-    ).SerializeToString()
-    tail.append(len_header(_VERSIONS, len(versions)) + versions)
+    if not keeps_versions:
+        versions = message_class("VersionDef")(
+            producer=graph.versions.producer,
+            min_consumer=graph.versions.min_consumer,
+            bad_consumers=graph.versions.bad_consumers,
+        ).SerializeToString()
+        tail.append(len_header(_VERSIONS, len(versions)) + versions)
     return tail
+
+
+def _library_pieces(graph: Graph, wire: WireGraph | None) -> Iterator[bytes]:
+    """The fields of a changed library: its functions, and of the old gradient table what still has its functions."""
+    for function in graph.functions.values():
+        span = function.wire if isinstance(function.wire, memoryview) else _encode_function(function)
+        yield len_header(1, len(span)) + bytes(span)
+    for number, field in wire.others if wire is not None else ():
+        if number != _LIBRARY:
+            continue
+        library = message_class("FunctionDefLibrary").FromString(field[_payload_start(field) :])
+        kept = message_class("FunctionDefLibrary")(
+            gradient=[
+                g for g in library.gradient if g.function_name in graph.functions and g.gradient_func in graph.functions
+            ],
+            registered_gradients=[g for g in library.registered_gradients if g.gradient_func in graph.functions],
+        )
+        yield kept.SerializeToString()
+
+
+def _payload_start(field: memoryview) -> int:
+    return next(Cursor(field, "").fields(0, len(field), "FunctionDefLibrary"))[3]
+
+
+def _encode_function(function: Function) -> bytes:
+    """Encode a function that was made here.
+
+    Raises:
+        ValueError: the type of an argument or result depends on an attribute, which a body made here cannot say.
+    """
+    body = function.body
+    message = message_class("FunctionDef")()
+    message.signature.name = function.name
+    for args, field in ((body.args, message.signature.input_arg), (body.outputs, message.signature.output_arg)):
+        for name, dtype in args:
+            if dtype is None:
+                raise ValueError(f"the dtype of `{name}` of function `{function.name}` is not known")
+            field.add(name=name, type=int(dtype))
+    message.ret.update(body.results)
+    for node in body.nodes:
+        _, pieces = _attrs.encode_node(node)
+        message.node_def.add().MergeFromString(b"".join(pieces))
+    return bytes(message.SerializeToString(deterministic=True))

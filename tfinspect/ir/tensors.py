@@ -27,7 +27,7 @@ class Tensor:
         shape: dimensions, all known.
     """
 
-    __slots__ = ("_chunks", "_load", "dtype", "shape")
+    __slots__ = ("_chunks", "_integers", "_load", "dtype", "shape")
 
     def __init__(
         self,
@@ -35,11 +35,14 @@ class Tensor:
         shape: tuple[int, ...],
         load: Callable[[], npt.NDArray[Any]],
         chunks: Callable[[], Iterable[Bytes]] | None = None,
+        *,
+        integers: Callable[[], tuple[int, ...]] | None = None,
     ) -> None:
         self.dtype = dtype
         self.shape = shape
         self._load = load
         self._chunks = chunks
+        self._integers = integers
 
     @classmethod
     def of(cls, value: npt.ArrayLike, dtype: DType | None = None) -> Tensor:
@@ -68,6 +71,19 @@ class Tensor:
             InputError: the values cannot be read, or fail their checksum.
         """
         return self._load()
+
+    def integers(self) -> tuple[int, ...]:
+        """Return the elements of an integer tensor in row-major order as plain ints.
+
+        Readers that can do so without NumPy say how: axes and shapes are asked for by every listing, and importing NumPy
+        takes longer than the rest of it.
+
+        Raises:
+            InputError: the values cannot be read, or fail their checksum.
+        """
+        if self._integers is not None:
+            return self._integers()
+        return tuple(int(v) for v in self.numpy().reshape(-1).tolist())
 
     def chunks(self) -> Iterator[Bytes]:
         """Yield the elements as little-endian C-order bytes, piece by piece, for writing.

@@ -1,0 +1,102 @@
+"""Cutting: trunk and rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfinspect import formats
+from tfinspect.api.freeze import ends_of
+from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
+from tfinspect.ir.refs import TensorRef
+from tfinspect.surgery import cut as surgery_cut
+from tfinspect.surgery.shapes import TensorTypes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfinspect.ir.graph import Graph
+    from tfinspect.ir.model import Model
+    from tfinspect.ir.signature import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Both halves of a graph, and what the trunk takes and gives."""
+
+    trunk: Graph
+    rest: Graph
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def cut(
+    model: PathLike | Graph | Model,
+    *,
+    bottleneck: str,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> tuple[Graph, Graph]:
+    """Split a graph at a tensor; variables of a checkpoint are folded in.
+
+    Args:
+        model: a graph, or anything `open_graph` opens.
+        bottleneck: the tensor, `name` or `name:index`.
+        inputs: where paths begin; none: the graph's own inputs.
+        outputs: where paths end; none: the graph's own outputs.
+
+    Returns:
+        The trunk, which computes the bottleneck, and the rest, which takes it as a Placeholder of the same name.
+
+    Raises:
+        NodeNotFoundError: the tensor is not in the graph.
+        LeakyCutError: a path from inputs to outputs goes round the tensor.
+    """
+    halves = cut_model(model, bottleneck=bottleneck, inputs=inputs, outputs=outputs)
+    return halves.trunk, halves.rest
+
+
+def cut_model(
+    path: PathLike | Graph | Model, *, bottleneck: str, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> Cut:
+    """Cut as `cut` does, and say what the trunk takes and gives."""
+    model = open_graph(path)
+    ref = TensorRef.parse(bottleneck)
+    model_graph(model).node(ref.name)
+    ends = choose_outputs(model, outputs)
+    graph = fold(model, ends)
+    graph.node(ref.name)
+    starts = [TensorRef.parse(text) for text in inputs] or [e.ref for e in inputs_of(graph, TensorTypes(graph))]
+    trunk, rest = surgery_cut.cut(graph, ref, starts, ends)
+    taken, given = ends_of(trunk, [ref])
+    return Cut(trunk, rest, taken, given)
+
+
+def cut_file(
+    path: PathLike,
+    output: PathLike,
+    *,
+    bottleneck: str,
+    head_output: PathLike | None = None,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    force: bool = False,
+    dry_run: bool = False,
+) -> Cut:
+    """Cut a model and write the trunk, and the rest where `head_output` is given.
+
+    Raises:
+        OutputExistsError: an output exists and `force` is not set; nothing is written then.
+    """
+    from tfinspect.formats import _atomic
+
+    targets = [output] if head_output is None else [output, head_output]
+    if not dry_run:
+        for target in targets:
+            _atomic.ensure_absent(target, force=force)
+    halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs)
+    if not dry_run:
+        for target, graph in zip(targets, (halves.trunk, halves.rest), strict=False):
+            formats.write_graph(graph, target, force=force)
+    return halves

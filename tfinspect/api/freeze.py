@@ -1,0 +1,132 @@
+"""Freezing: a graph and its checkpoint become one graph."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfinspect import formats
+from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
+from tfinspect.errors import UsageError, WrongKindError
+from tfinspect.ir.graph import Graph
+from tfinspect.ir.model import Model
+from tfinspect.ir.signature import TensorSpec
+from tfinspect.surgery.fold_variables import fold_variables
+from tfinspect.surgery.shapes import TensorTypes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfinspect.ir.checkpoint import Checkpoint
+    from tfinspect.ir.refs import TensorRef
+    from tfinspect.surgery.fold_variables import FreezeReport
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A frozen graph, what it takes and gives, and what was done to it."""
+
+    graph: Graph
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    report: FreezeReport
+
+
+def freeze(
+    graph: PathLike | Graph,
+    checkpoint: PathLike | Checkpoint | None = None,
+    *,
+    outputs: Sequence[str] = (),
+) -> Graph:
+    """Return the graph with every variable that the outputs need as a constant.
+
+    Args:
+        graph: a graph, or the path of one; of a checkpoint with its `.meta` beside it that alone is enough.
+        checkpoint: where the values come from.
+        outputs: tensors the graph must still compute; none: its own outputs, where they are clear.
+
+    Raises:
+        InputError: graph or checkpoint cannot be read.
+        AmbiguousOutputsError: the outputs must be chosen.
+        UnrestoredVariablesError: variables are missing or of another shape or dtype; all are listed.
+    """
+    return freeze_model(graph, checkpoint, outputs=outputs).graph
+
+
+def freeze_model(
+    graph: PathLike | Graph, checkpoint: PathLike | Checkpoint | None = None, *, outputs: Sequence[str] = ()
+) -> Frozen:
+    """Freeze as `freeze` does, and say what was done."""
+    model = open_graph(graph)
+    values = _checkpoint(model, checkpoint)
+    whole = model_graph(model)
+    refs = choose_outputs(model, outputs)
+    frozen, report = fold_variables(whole, values, refs, saver=model.saver)
+    inputs, ends = ends_of(frozen, refs)
+    return Frozen(frozen, inputs, ends, report)
+
+
+def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return the inputs and the given outputs of a graph, with dtype and shape."""
+    types = TensorTypes(graph)
+    return (
+        tuple(TensorSpec(e.ref, e.dtype, e.shape) for e in inputs_of(graph, types)),
+        tuple(TensorSpec(r, types.type_of(r).dtype, types.type_of(r).shape) for r in outputs),
+    )
+
+
+def _checkpoint(model: Model, given: PathLike | Checkpoint | None) -> Checkpoint:
+    if given is None:
+        if model.checkpoint is None:
+            raise UsageError(
+                f"{model.path or 'the graph'} has no checkpoint beside it",
+                hint="name it: tfinspect freeze CKPT --graph GRAPH -o OUT.pb",
+            )
+        return model.checkpoint
+    if isinstance(given, (str, os.PathLike)):
+        return formats.read_checkpoint(given)
+    return given
+
+
+def freeze_file(
+    checkpoint: PathLike,
+    output: PathLike,
+    *,
+    graph: PathLike | None = None,
+    outputs: Sequence[str] = (),
+    force: bool = False,
+    dry_run: bool = False,
+) -> Frozen:
+    """Freeze a checkpoint and write the graph.
+
+    Args:
+        checkpoint: prefix, `.index`, `.meta`, V1 file or folder.
+        output: the `.pb` to write.
+        graph: the graph, where the checkpoint has no `.meta` beside it or another one is meant.
+        outputs: as `freeze`.
+        force: replace `output` if it exists.
+        dry_run: do everything but write.
+
+    Raises:
+        WrongKindError: the first argument is a graph that holds no variables to fill.
+        OutputExistsError: `output` exists and `force` is not set.
+    """
+    from tfinspect.formats import _atomic
+
+    if not dry_run:
+        _atomic.ensure_absent(output, force=force)
+    if graph is None:
+        model = open_graph(checkpoint)
+        if model.checkpoint is None:
+            raise WrongKindError(
+                f"{os.fspath(checkpoint)} is a graph and no checkpoint stands beside it",
+                hint=f"tfinspect freeze CKPT --graph {os.fspath(checkpoint)} -o {os.fspath(output)}",
+            )
+        frozen = freeze_model(checkpoint, outputs=outputs)
+    else:
+        frozen = freeze_model(graph, checkpoint, outputs=outputs)
+    if not dry_run:
+        formats.write_graph(frozen.graph, output, force=force)
+    return frozen

@@ -1,0 +1,186 @@
+"""What `nodes`, `show` and `vars` answer."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tfinspect.api.load import PathLike, open_graph
+from tfinspect.errors import UsageError
+from tfinspect.ir.refs import TensorRef, parse_shaped
+from tfinspect.surgery.bottlenecks import find_bottlenecks
+from tfinspect.surgery.endpoints import find_inputs, find_outputs
+from tfinspect.surgery.shapes import TensorTypes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tfinspect.ir.attrs import Attr
+    from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
+    from tfinspect.ir.dtypes import DType
+    from tfinspect.ir.graph import Graph, Node
+    from tfinspect.ir.shapes import Shape
+
+Only = Literal["inputs", "outputs", "bottlenecks"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One line of `nodes`: the node, and dtype and shape of its first output as far as they can be told."""
+
+    node: Node
+    dtype: DType | None
+    shape: Shape
+
+    def to_json(self) -> dict[str, object]:
+        """Return the row as the command-line contract writes it."""
+        return {
+            "name": self.node.name,
+            "op": self.node.op,
+            "inputs": [str(ref) for ref in self.node.data_inputs],
+            "control_inputs": self.node.control_inputs,
+            "dtype": None if self.dtype is None else str(self.dtype),
+            "shape": None if self.shape is None else list(self.shape),
+        }
+
+
+def nodes(
+    path: PathLike | Graph,
+    *,
+    op: str | None = None,
+    match: str | None = None,
+    scope: str | None = None,
+    only: Only | None = None,
+    inputs: Sequence[str] = (),
+) -> Iterator[NodeRow]:
+    """List the nodes of a graph, in file order.
+
+    Args:
+        path: anything `open_graph` opens.
+        op: only this operation type.
+        match: only names that match this glob; `*` also matches `/`.
+        scope: only names below this scope, or equal to it.
+        only: only inputs, outputs or bottleneck candidates, best first.
+        inputs: tensors with shapes, as `X:0[1,28,28,1]`, from which other shapes follow.
+
+    Raises:
+        InputError: the graph cannot be read.
+        NodeNotFoundError: an input is not in the graph.
+    """
+    graph = open_graph(path).graph
+    if graph is None:
+        raise UsageError("no graph")
+    types = TensorTypes(graph, given_shapes(graph, inputs))
+    chosen = graph.nodes if only is None else _only(graph, types, only)
+    for keep in _filters(op, match, scope):
+        chosen = tuple(node for node in chosen if keep(node))
+    for node in chosen:
+        kind = types.type_of(TensorRef(node.name))
+        yield NodeRow(node, kind.dtype, kind.shape)
+
+
+def given_shapes(graph: Graph, inputs: Sequence[str]) -> dict[TensorRef, Shape]:
+    """Return the shapes written into `--inputs T[SHAPE]`, each for a node that exists.
+
+    Raises:
+        NodeNotFoundError: a tensor is not in the graph.
+    """
+    shapes = {}
+    for text in inputs:
+        ref, shape = parse_shaped(text)
+        graph.node(ref.name)
+        if shape is not None:
+            shapes[ref] = shape
+    return shapes
+
+
+def _filters(op: str | None, match: str | None, scope: str | None) -> Iterator[Callable[[Node], bool]]:
+    if op is not None:
+        yield lambda node: node.op == op
+    if match is not None:
+        yield lambda node: fnmatch.fnmatchcase(node.name, match)
+    if scope is not None:
+        base = scope.rstrip("/")
+        yield lambda node: node.name == base or node.name.startswith(base + "/")
+
+
+def _only(graph: Graph, types: TensorTypes, only: Only) -> tuple[Node, ...]:
+    outputs = find_outputs(graph, types)
+    if only == "outputs":
+        refs = [end.ref for end in outputs]
+    else:
+        inputs = find_inputs(graph, types)
+        if only == "inputs":
+            refs = [end.ref for end in inputs]
+        else:
+            refs = [
+                b.ref for b in find_bottlenecks(graph, types, [e.ref for e in inputs if e.kind != "phase"], [e.ref for e in outputs])
+            ]
+    return tuple(graph.node(name) for name in dict.fromkeys(ref.name for ref in refs))
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDetails:
+    """Everything about one node.
+
+    Attributes:
+        row: as in the listing.
+        attrs: attribute values.
+        inputs: each input tensor with dtype and shape.
+        consumers: (node, input as written) of each use.
+    """
+
+    row: NodeRow
+    attrs: dict[str, Attr]
+    inputs: tuple[tuple[str, DType | None, Shape], ...]
+    consumers: tuple[tuple[str, str], ...]
+
+
+def show(path: PathLike | Graph, name: str) -> NodeDetails:
+    """Describe one node.
+
+    Raises:
+        InputError: the graph cannot be read.
+        NodeNotFoundError: it has no such node.
+    """
+    graph = open_graph(path).graph
+    if graph is None:
+        raise UsageError("no graph")
+    ref = TensorRef.parse(name)
+    node = graph.node(ref.name)
+    types = TensorTypes(graph)
+    kind = types.type_of(TensorRef(node.name))
+    inputs = []
+    for source in node.data_inputs:
+        given = types.type_of(source)
+        inputs.append((str(source), given.dtype, given.shape))
+    consumers = tuple(
+        (user.name, text)
+        for user in graph.consumers.get(node.name, ())
+        for text in user.inputs
+        if text.lstrip("^").rpartition(":")[0] == node.name or text.lstrip("^") == node.name
+    )
+    return NodeDetails(NodeRow(node, kind.dtype, kind.shape), dict(node.attrs.items()), tuple(inputs), consumers)
+
+
+def variables(checkpoint: Checkpoint, *, match: str | None = None, role: str | None = None) -> list[VariableInfo]:
+    """List the variables of a checkpoint, by name pattern and role."""
+    return [
+        info
+        for info in checkpoint.variables.values()
+        if (match is None or fnmatch.fnmatchcase(info.name, match)) and (role is None or info.role == role)
+    ]
+
+
+def preview(value: Any, limit: int = 8) -> str:  # noqa: ANN401 - any array
+    """Return the first values of an array on one line."""
+    flat = value.reshape(-1)
+    shown = ", ".join(_scalar(v) for v in flat[:limit].tolist())
+    return f"[{shown}{', ...' if flat.size > limit else ''}]"
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bytes):
+        return repr(value[:40])[1:]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,215 @@
+"""From a model as found to a graph that computes: outputs chosen, variables folded in, flags set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tfinspect.api.load import open_graph
+from tfinspect.errors import AmbiguousOutputsError, UsageError
+from tfinspect.ir.refs import TensorRef, parse_shaped
+from tfinspect.ir.shapes import Shape, compatible, format_shape
+from tfinspect.ir.signature import TensorSpec
+from tfinspect.surgery.endpoints import find_inputs, find_outputs
+from tfinspect.surgery.fold_variables import fold_variables
+from tfinspect.surgery.phase import phase_flags
+from tfinspect.surgery.prune import prune, replace_with_placeholders
+from tfinspect.surgery.set_values import defaults_to_values, fold_switches, parse_setting, set_values
+from tfinspect.surgery.shapes import TensorTypes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tfinspect.api.load import PathLike
+    from tfinspect.ir.graph import Graph
+    from tfinspect.ir.model import Model
+    from tfinspect.surgery.endpoints import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A placeholder that was fixed to a value, and why."""
+
+    ref: TensorRef
+    value: Any
+    why: str
+
+    def __str__(self) -> str:
+        """Return `is_training:0 = False (drives a Switch)`."""
+        return f"{self.ref} = {self.value} ({self.why})"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A graph ready to be cut, grafted or exported.
+
+    Attributes:
+        model: as it was found.
+        graph: variables folded in, settings applied, pruned to `outputs`; every input is a Placeholder.
+        inputs: what it takes.
+        outputs: what it gives.
+        settings: placeholders that were fixed; the reference is fed the same values.
+        kinds: the kind of each input, as `surgery.endpoints` calls it.
+    """
+
+    model: Model
+    graph: Graph
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    settings: tuple[Setting, ...]
+    kinds: Mapping[TensorRef, str]
+
+
+def choose_outputs(model: Model, named: Sequence[str]) -> list[TensorRef]:
+    """Return the outputs that were named, else those of the signature, else the graph's own where they are clear.
+
+    Raises:
+        NodeNotFoundError: a named output is not in the graph.
+        AmbiguousOutputsError: none was named, and several or none are possible.
+    """
+    graph = model_graph(model)
+    if named:
+        refs = [TensorRef.parse(name) for name in named]
+        for ref in refs:
+            graph.node(ref.name)
+        return list(dict.fromkeys(refs))
+    if len(model.signatures) == 1:
+        (signature,) = model.signatures.values()
+        return [spec.ref for spec in signature.outputs]
+    found = find_outputs(graph, TensorTypes(graph))
+    if found and found.certain:
+        return [end.ref for end in found]
+    if not found:
+        raise AmbiguousOutputsError(
+            f"no tensor of {model.path or 'the graph'} looks like an output",
+            hint="name one with --outputs; list the nodes: tfinspect nodes GRAPH",
+        )
+    raise AmbiguousOutputsError(
+        f"{model.path or 'the graph'} has {len(found)} tensors that could be its outputs",
+        details=[f"{end.ref}  {end.dtype} {format_shape(end.shape)}  {end.note}" for end in found[:12]],
+        hint=f"choose: --outputs {found[0].ref}",
+        evidence={"candidates": [str(end.ref) for end in found]},
+    )
+
+
+def model_graph(model: Model) -> Graph:
+    """Return the graph of a model that `open_graph` opened."""
+    if model.graph is None:
+        raise UsageError(f"{model.path} holds no graph")
+    return model.graph
+
+
+def fold(model: Model, outputs: Sequence[TensorRef]) -> Graph:
+    """Return the graph with the checkpoint's values as constants, where the model has a checkpoint."""
+    graph = model_graph(model)
+    if model.checkpoint is None:
+        return graph
+    folded, _ = fold_variables(graph, model.checkpoint, outputs, saver=model.saver)
+    return folded
+
+
+def prepare(
+    path: PathLike | Graph | Model,
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    settings: Sequence[str] = (),
+) -> Prepared:
+    """Open a model and make its graph compute from placeholders to outputs.
+
+    Args:
+        path: anything `open_graph` opens, or what it returned.
+        inputs: tensors to start at, optionally with shapes: `X:0[1,28,28,1]`; none: those the graph has.
+        outputs: tensors to end at; none: those the graph has, where they are clear.
+        settings: `NAME=VALUE`, placeholders to fix; flags of the training phase default to inference.
+
+    Raises:
+        InputError: the model cannot be read.
+        UsageError: a name is not there, or outputs must be chosen.
+        UnrestoredVariablesError: the checkpoint lacks what the graph needs.
+    """
+    model = open_graph(path)
+    ends = choose_outputs(model, outputs)
+    shaped = [parse_shaped(text) for text in inputs]
+    for ref, _ in shaped:
+        model_graph(model).node(ref.name)
+    starts = [ref for ref, _ in shaped]
+    graph = fold(model, ends)
+    graph = prune(graph, ends, starts)
+    given: dict[TensorRef, Shape] = {ref: shape for ref, shape in shaped if shape is not None}
+    graph, fixed = _fix(graph, starts, settings, model_graph(model), given)
+    graph = prune(fold_switches(graph), ends, starts)
+    types = TensorTypes(graph, given)
+    kinds = {end.ref: end.kind for end in find_inputs(graph, types)}
+    if not starts:
+        starts = list(kinds)
+    specs = _input_specs(graph, types, starts, given)
+    graph = replace_with_placeholders(graph, {s.ref: (s.dtype, s.shape) for s in specs if s.dtype is not None})
+    graph = prune(graph, ends)
+    types = TensorTypes(graph)
+    keys = _signature_keys(model)
+    return Prepared(
+        model,
+        graph,
+        tuple(replace(spec, key=keys.get(spec.ref)) for spec in specs if spec.ref.name in graph),
+        tuple(TensorSpec(r, types.type_of(r).dtype, types.type_of(r).shape, keys.get(r)) for r in ends),
+        tuple(fixed),
+        kinds,
+    )
+
+
+def _fix(
+    graph: Graph,
+    starts: Sequence[TensorRef],
+    settings: Sequence[str],
+    whole: Graph,
+    given: Mapping[TensorRef, Shape],
+) -> tuple[Graph, list[Setting]]:
+    fixed: list[Setting] = []
+    for text in settings:
+        ref, value = parse_setting(text, whole)
+        if ref in starts:
+            raise UsageError(f"`{ref}` is given both as an input and as a setting")
+        if ref.name in graph:
+            fixed.append(Setting(ref, value, "--set"))
+    named = {s.ref for s in fixed}
+    for flag in phase_flags(graph, TensorTypes(graph, given)):
+        if flag.ref not in named and flag.ref not in starts:
+            fixed.append(Setting(flag.ref, flag.value, flag.why))
+    graph = set_values(graph, {s.ref: s.value for s in fixed})
+    return defaults_to_values(graph, keep=starts), fixed
+
+
+def _input_specs(
+    graph: Graph, types: TensorTypes, starts: Sequence[TensorRef], given: Mapping[TensorRef, Shape]
+) -> list[TensorSpec]:
+    specs = []
+    for ref in starts:
+        if ref.name not in graph:
+            raise UsageError(f"the outputs do not depend on the input `{ref}`", hint="leave it out of --inputs")
+        kind = types.type_of(ref)
+        shape = given.get(ref, kind.shape)
+        known = TensorTypes(graph).type_of(ref).shape
+        if not compatible(shape, known):
+            raise UsageError(
+                f"`{ref}` has the shape {format_shape(known)}, which {format_shape(shape)} does not fit",
+                evidence={"name": str(ref)},
+            )
+        if kind.dtype is None:
+            raise UsageError(f"the type of `{ref}` cannot be told, so it cannot become an input")
+        specs.append(TensorSpec(ref, kind.dtype, shape))
+    return specs
+
+
+def _signature_keys(model: Model) -> dict[TensorRef, str | None]:
+    if len(model.signatures) != 1:
+        return {}
+    (signature,) = model.signatures.values()
+    return {spec.ref: spec.key for spec in (*signature.inputs, *signature.outputs)}
+
+
+def inputs_of(graph: Graph, types: TensorTypes) -> list[Endpoint]:
+    """Return the data inputs of a graph: phase flags left out."""
+    return [end for end in find_inputs(graph, types) if end.kind != "phase"]
+
+

@@ -1,0 +1,128 @@
+"""Values as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfinspect.cli.terminal import escape
+from tfinspect.ir.attrs import AttrList, FuncRef
+from tfinspect.ir.dtypes import DType
+from tfinspect.ir.shapes import format_shape
+from tfinspect.ir.tensors import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tfinspect.cli.terminal import Terminal
+    from tfinspect.ir.attrs import Attr
+    from tfinspect.ir.graph import Graph
+    from tfinspect.ir.signature import TensorSpec
+
+_KIB = 1024
+_PREVIEW_ELEMENTS = 8
+
+
+def format_nbytes(nbytes: int) -> str:
+    """Return `8 B`, `1.7 KiB`, `91.2 MiB`."""
+    if nbytes < _KIB:
+        return f"{nbytes} B"
+    size = float(nbytes)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= _KIB
+        if size < _KIB:
+            return f"{size:.1f} {unit}"
+    return f"{size:.1f} PiB"
+
+
+def spec_json(spec: TensorSpec) -> dict[str, object]:
+    """Return an input or output as the contract writes it."""
+    return {
+        "key": spec.key,
+        "name": spec.name,
+        "dtype": None if spec.dtype is None else str(spec.dtype),
+        "shape": None if spec.shape is None else list(spec.shape),
+    }
+
+
+def attr_text(attr: Attr) -> str:
+    """Return an attribute on one line."""
+    if attr.kind == "shape":
+        return format_shape(attr.value)
+    return _text(attr.value)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - any attribute value
+    if isinstance(value, bytes):
+        return repr(value.decode("utf-8", "backslashreplace"))
+    if isinstance(value, DType):
+        return str(value)
+    if isinstance(value, Tensor):
+        from tfinspect.api.listing import preview
+
+        head = f"{value.dtype} {format_shape(value.shape)}"
+        return f"{head} {preview(value.numpy(), _PREVIEW_ELEMENTS)}" if value.dtype.itemsize or value.size else head
+    if isinstance(value, FuncRef):
+        return f"function {value.name}"
+    if isinstance(value, AttrList):
+        parts = [format_shape(v) if value.kind == "shape" else _text(v) for v in value.values]
+        return "[" + ", ".join(parts) + "]"
+    return str(value)
+
+
+def attr_json(attr: Attr) -> dict[str, object]:
+    """Return an attribute as `{kind, value}`; of a tensor dtype, shape and the first values."""
+    value = attr.value
+    if attr.kind == "list":
+        return {"kind": f"list({value.kind})", "value": [_json(value.kind, v) for v in value.values]}
+    return {"kind": attr.kind, "value": _json(attr.kind, value)}
+
+
+def _json(kind: str, value: Any) -> object:  # noqa: ANN401 - any attribute value
+    if kind == "s":
+        return value.decode("utf-8", "backslashreplace")
+    if kind == "type":
+        return str(value)
+    if kind == "shape":
+        return None if value is None else list(value)
+    if kind == "func":
+        return value.name
+    if kind == "tensor":
+        flat = value.numpy().reshape(-1)[:_PREVIEW_ELEMENTS].tolist()
+        first = [v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else v for v in flat]
+        return {"dtype": str(value.dtype), "shape": list(value.shape), "first": first}
+    return value
+
+
+def print_change(
+    terminal: Terminal,
+    verb: str,
+    output: str,
+    graph: Graph,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    dry_run: bool,
+    extra: Mapping[str, object],
+) -> None:
+    """Print what `freeze`, `cut` and `graft` answer: the ends of the graph that was written."""
+    if terminal.json_mode:
+        terminal.json(
+            f"{verb}/1",
+            {
+                "output": output,
+                "written": not dry_run,
+                "node_count": len(graph),
+                "inputs": [spec_json(s) for s in inputs],
+                "outputs": [spec_json(s) for s in outputs],
+                **extra,
+            },
+        )
+        return
+    rows = [("input", s) for s in inputs] + [("output", s) for s in outputs]
+    for word, spec in rows:
+        dtype = "?" if spec.dtype is None else str(spec.dtype)
+        if terminal.is_tty:
+            terminal.line(f"  {word:<8} {escape(spec.name)}  {dtype} {format_shape(spec.shape)}")
+        else:
+            terminal.line("\t".join((escape(spec.name), word, dtype, format_shape(spec.shape))))
+    terminal.note(f"{'would write' if dry_run else 'wrote'} {output} ({len(graph):,} nodes)")

@@ -1,0 +1,174 @@
+"""Reading a graph with TensorFlow's own protobufs, and cutting it down to what a run needs. In the children only."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfinspect.errors import UnknownFormatError, UnsupportedFeatureError
+from tfinspect.ir.dtypes import DType
+from tfinspect.ir.refs import split_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy.typing as npt
+
+
+def read(path: str) -> tuple[Any, Any]:
+    """Read a GraphDef or MetaGraphDef, binary or text, whatever its name.
+
+    Returns:
+        GraphDef and SaverDef, the latter None where the file has none.
+
+    Raises:
+        UnknownFormatError: TensorFlow's protobufs read no graph from it.
+    """
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+
+    data = Path(path).read_bytes()
+    order = (MetaGraphDef, GraphDef) if path.endswith(".meta") else (GraphDef, MetaGraphDef)
+    reasons = []
+    for make in order:
+        try:
+            message = _parse_text(make, data) if _is_text(data) else make.FromString(data)
+        except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+            reasons.append(f"as {make.__name__}: {error}")
+            continue
+        graph = message.graph_def if make is MetaGraphDef else message
+        # the fields of one read as the other give nodes without names or ops
+        if graph.node and all(n.name and n.op for n in graph.node):
+            saver = message.saver_def if make is MetaGraphDef and message.HasField("saver_def") else None
+            return graph, saver
+    raise UnknownFormatError(f"TensorFlow reads no graph from {path}", details=reasons, evidence={"path": path})
+
+
+def _is_text(data: bytes) -> bool:
+    head = data[:16384]  # licences and test instructions may stand before the first field
+    return b"{" in head and all(byte >= 0x20 or byte in b"\t\r\n" for byte in head)  # noqa: PLR2004 - control codes
+
+
+def _parse_text(make: Any, data: bytes) -> Any:  # noqa: ANN401 - TensorFlow's protobuf classes
+    from google.protobuf import text_format
+
+    return text_format.Parse(data.decode("utf-8"), make())
+
+
+def reached(graph: Any, fetches: Iterable[str], feeds: Iterable[str]) -> set[str]:  # noqa: ANN401 - a GraphDef
+    """Return names of the nodes between feeds and fetches, both included.
+
+    Args:
+        graph: a GraphDef.
+        fetches: tensors `name:index`, or node names.
+        feeds: names of fed tensors.
+    """
+    nodes = {node.name: node for node in graph.node}
+    cut = replaced_by_feeds(feeds)
+    found: set[str] = set()
+    waiting = deque(split_input(text)[0] for text in (*fetches, *feeds))
+    while waiting:
+        name = waiting.popleft()
+        if name not in found and name in nodes:
+            found.add(name)
+            if name not in cut:
+                waiting.extend(split_input(text)[0] for text in nodes[name].input)
+    return found
+
+
+def replaced_by_feeds(feeds: Iterable[str]) -> set[str]:
+    """Return the nodes that need not run, because output 0 is fed and no other output is."""
+    fed = [split_input(text)[:2] for text in feeds]
+    return {name for name, _ in fed} - {name for name, index in fed if index != 0}
+
+
+def prune(graph: Any, fetches: Iterable[str], feeds: Mapping[str, npt.NDArray[Any]]) -> Any:  # noqa: ANN401
+    """Return a GraphDef of what leads from feeds to fetches, and the functions that is built of.
+
+    A node of which output 0 alone is fed becomes a Placeholder, so that its op need not be known.
+
+    Args:
+        graph: a GraphDef.
+        fetches: tensors `name:index`, or node names.
+        feeds: fed values by tensor name.
+    """
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    kept = reached(graph, fetches, feeds)
+    cut = replaced_by_feeds(feeds)
+    dtypes = {split_input(text)[0]: DType.from_numpy(value.dtype) for text, value in feeds.items()}
+    pruned = GraphDef(versions=graph.versions)
+    for node in graph.node:
+        if node.name not in kept:
+            continue
+        if node.name in cut:
+            made = pruned.node.add(name=node.name, op="Placeholder")
+            made.attr["dtype"].type = dtypes[node.name]
+            made.attr["shape"].shape.unknown_rank = True
+        else:
+            made = pruned.node.add()
+            made.CopyFrom(node)
+            if "_class" in made.attr:  # colocation with nodes that may be gone
+                del made.attr["_class"]
+    pruned.library.function.extend(_called_functions(graph, pruned.node))
+    return pruned
+
+
+def _called_functions(graph: Any, nodes: Iterable[Any]) -> list[Any]:  # noqa: ANN401 - a GraphDef
+    library = {f.signature.name: f for f in graph.library.function}
+    found: dict[str, None] = {}
+    waiting = deque(nodes if library else ())
+    while waiting:
+        for name in _called(waiting.popleft()):
+            if name in library and name not in found:
+                found[name] = None
+                waiting.extend(library[name].node_def)
+    return [library[name] for name in found]
+
+
+def _called(node: Any) -> list[str]:  # noqa: ANN401 - a NodeDef
+    names = [node.op]
+    for attr in node.attr.values():
+        if attr.HasField("func"):
+            names.append(attr.func.name)
+        names += [f.name for f in attr.list.func]
+    return names
+
+
+# What could touch anything but its outputs; running a model must not write files, start programs or open connections.
+_FORBIDDEN = frozenset(
+    {
+        "CollectiveInitializeCommunicator", "CreateSummaryDbWriter", "CreateSummaryFileWriter", "DebugIdentity",
+        "DebugIdentityV2", "DebugIdentityV3", "EagerPyFunc", "LMDBReader", "MergeV2Checkpoints", "PyFunc",
+        "PyFuncStateless", "RpcCall", "RpcServer", "RpcServerStart", "Save", "SaveDataset", "SaveDatasetV2",
+        "SaveSlices", "SaveV2", "TPUPartitionedCall", "WriteFile",
+    }
+)  # fmt: skip
+
+
+def refuse_side_effects(graph: Any, path: str, fetches: Iterable[str], feeds: Iterable[str]) -> None:  # noqa: ANN401
+    """Refuse to run what would write files or call out of TensorFlow.
+
+    Args:
+        graph: a GraphDef.
+        path: the file, for the message.
+        fetches: tensors `name:index`.
+        feeds: names of fed tensors.
+
+    Raises:
+        UnsupportedFeatureError: nodes of that kind lie between feeds and fetches.
+    """
+    run = reached(graph, fetches, feeds) - replaced_by_feeds(feeds)
+    nodes = [node for node in graph.node if node.name in run]
+    inner = [n for function in _called_functions(graph, nodes) for n in function.node_def]
+    found = [node for node in (*nodes, *inner) if node.op in _FORBIDDEN]
+    if found:
+        raise UnsupportedFeatureError(
+            f"running {path} would reach outside the model: node `{found[0].name}` is a {found[0].op}",
+            details=[f"`{n.name}`: {n.op}" for n in found[:8]],
+            hint="choose outputs that do not depend on it",
+            evidence={"path": path, "nodes": [n.name for n in found]},
+        )

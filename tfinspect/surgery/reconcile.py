@@ -1,0 +1,400 @@
+"""Which checkpoint key each variable of a graph is restored from.
+
+The restore operation of the graph's Saver is the only authority: an evaluation graph may load the moving average
+`w/ExponentialMovingAverage` into `w`, and only its restore nodes tell. Where there is no Saver, the key is the name of
+the variable, or its `shared_name` (resource variables), or for `name/part_k` a slice of `name`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfinspect.errors import UnrestoredVariablesError, near_names
+from tfinspect.ir.refs import TensorRef, split_input
+from tfinspect.ir.shapes import Shape, compatible, format_shape, is_static
+from tfinspect.surgery._edges import IDENTITIES, behind_identities, constant_behind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
+    from tfinspect.ir.graph import Graph, Node
+    from tfinspect.ir.model import Saver
+    from tfinspect.ir.tensors import Tensor
+
+VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
+AVERAGE = "ExponentialMovingAverage"
+_RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
+_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
+_CALLS = frozenset({"StatefulPartitionedCall", "PartitionedCall"})
+_PART = re.compile(r"^(?P<whole>.+)/part_(?P<part>\d+)$")
+_SHOWN = 20  # variables listed in an error message; its evidence has all
+_COMPARED = 200  # variables for which near names are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Where a variable's value stands in a checkpoint.
+
+    Attributes:
+        name: key.
+        begin: first element in each dimension, where only a slice of the key's value is meant.
+        size: extent of the slice in each dimension.
+        reshaped: whether the value is reshaped to that of the variable (`Saver(reshape=True)`).
+    """
+
+    name: str
+    begin: tuple[int, ...] | None = None
+    size: tuple[int, ...] | None = None
+    reshaped: bool = False
+
+
+def saver_keys(graph: Graph, saver: Saver | None) -> dict[str, Key]:
+    """Return the key each variable node is restored from, as the graph's own restore nodes say.
+
+    Args:
+        graph: the whole graph, restore nodes included.
+        saver: names the restore operation; None, or one that is not in the graph, gives an empty answer.
+    """
+    if saver is None:
+        return {}
+    start = split_input(saver.restore_op)[0]
+    found: dict[str, Key] = {}
+    waiting = [start]
+    seen = {start}
+    while waiting:
+        node = graph.by_name.get(waiting.pop())
+        if node is None:
+            continue
+        if node.op in _ASSIGNS:
+            _add_assign(graph, node, found)
+        elif node.op in _CALLS:
+            _add_call(graph, node, found)
+        for name in node.input_names:
+            if name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return found
+
+
+def _add_assign(graph: Graph, node: Node, found: dict[str, Key]) -> None:
+    inputs = node.data_inputs
+    if len(inputs) < 2:  # noqa: PLR2004 - variable and value
+        return
+    variable = graph.by_name.get(behind_identities(graph, inputs[0]).name)
+    key = _restored(graph, inputs[1])
+    if variable is not None and key is not None:
+        found.setdefault(variable.name, key)
+
+
+def _restored(graph: Graph, ref: TensorRef) -> Key | None:
+    """Follow a value back to the restore node that reads it; None where something else makes it."""
+    reshaped = False
+    ref = behind_identities(graph, ref)
+    node = graph.by_name.get(ref.name)
+    while node is not None and node.op == "Reshape":
+        reshaped = True
+        ref = behind_identities(graph, node.data_inputs[0])
+        node = graph.by_name.get(ref.name)
+    if node is None or node.op not in _RESTORES:
+        return None
+    inputs = node.data_inputs
+    names = _strings(graph, inputs[1])
+    slices = _strings(graph, inputs[2]) if node.op != "Restore" else [""] * len(names or ())
+    if names is None or slices is None or ref.index >= min(len(names), len(slices)):
+        return None
+    return _key(names[ref.index], slices[ref.index], reshaped=reshaped)
+
+
+def _strings(graph: Graph, ref: TensorRef) -> list[str] | None:
+    node = constant_behind(graph, ref)
+    tensor = None if node is None else node.tensor()
+    return None if tensor is None else _decode(tensor)
+
+
+def _decode(tensor: Tensor) -> list[str]:
+    return [bytes(value).decode("utf-8", "surrogateescape") for value in tensor.numpy().reshape(-1).tolist()]
+
+
+def _key(name: str, spec: str, *, reshaped: bool = False) -> Key:
+    """Read a shape-and-slice: "" for all, or full shape and slice as in `10 4 0,4:-`."""
+    if not spec:
+        return Key(name, reshaped=reshaped)
+    *dims, extents = spec.split(" ")
+    begin, size = [], []
+    for dim, extent in zip(dims, extents.split(":"), strict=True):
+        start, comma, length = extent.partition(",")
+        begin.append(int(start) if comma else 0)
+        size.append(int(length) if comma else int(dim))
+    if all(b == 0 for b in begin) and list(map(int, dims)) == size:
+        return Key(name, reshaped=reshaped)
+    return Key(name, tuple(begin), tuple(size), reshaped=reshaped)
+
+
+def _add_call(graph: Graph, call: Node, found: dict[str, Key]) -> None:
+    """Read the restore function of a TF2 SavedModel: its arguments are the file prefix and the variables' handles."""
+    attr = call.attrs.get("f")
+    function = graph.functions.get(attr.value.name) if attr is not None and attr.kind == "func" else None
+    if function is None:
+        return
+    body = function.body
+    nodes = {node.name: node for node in body.nodes}
+    handles = dict(zip((name for name, _ in body.args), call.data_inputs, strict=False))
+
+    def source(text: str) -> tuple[str, int]:
+        while True:
+            name, _, rest = text.partition(":")
+            node = nodes.get(name)
+            if node is None or node.op not in IDENTITIES:
+                index = rest.rpartition(":")[2]
+                return name, int(index) if index.isdigit() else 0
+            text = node.inputs[0]
+
+    for node in body.nodes:
+        if node.op != "AssignVariableOp":
+            continue
+        handle = handles.get(source(node.inputs[0])[0])
+        maker, index = source(node.inputs[1])
+        restore = nodes.get(maker)
+        if handle is None or restore is None or restore.op != "RestoreV2":
+            continue
+        lists = [nodes.get(source(text)[0]) for text in restore.inputs[1:3]]
+        values = [None if n is None or n.op != "Const" else n.tensor() for n in lists]
+        if values[0] is not None and values[1] is not None:
+            variable = behind_identities(graph, handle).name
+            found.setdefault(variable, _key(_decode(values[0])[index], _decode(values[1])[index]))
+
+
+def variable_keys(
+    graph: Graph,
+    checkpoint: Checkpoint,
+    *,
+    saver: Saver | None = None,
+    rename: Mapping[str, str] | None = None,
+    averages: bool = False,
+) -> dict[str, Key]:
+    """Return the checkpoint key of each variable node of a graph; whether the checkpoint has it is not checked.
+
+    Args:
+        graph: the whole graph, restore nodes included.
+        checkpoint: where the values stand.
+        saver: how the graph restores itself.
+        rename: name or leading scope in the graph -> name or scope in the checkpoint; the longest match wins.
+        averages: take `key/ExponentialMovingAverage` wherever the checkpoint has it.
+    """
+    known = checkpoint.variables
+    restored = saver_keys(graph, saver)
+    variables = [node for node in graph.nodes if node.op in VARIABLES]
+    parts = _partitions(variables)
+    keys: dict[str, Key] = {}
+    for node in variables:
+        key = restored.get(node.name)
+        if key is None:
+            key = _by_name(node, known, parts, rename or {})
+        else:
+            key = Key(renamed(key.name, rename or {}), key.begin, key.size, key.reshaped)
+        if averages and f"{key.name}/{AVERAGE}" in known:
+            key = Key(f"{key.name}/{AVERAGE}", key.begin, key.size, key.reshaped)
+        keys[node.name] = key
+    return keys
+
+
+def renamed(name: str, rename: Mapping[str, str]) -> str:
+    """Apply the longest entry of `rename` that is the name or a leading scope of it; an empty one matches all."""
+    best = max(
+        (old for old in rename if old in ("", name) or name.startswith(old.rstrip("/") + "/")), key=len, default=None
+    )
+    if best is None:
+        return name
+    rest = name if best == "" else name[len(best.rstrip("/")) :].lstrip("/")
+    return "/".join(part for part in (rename[best].rstrip("/"), rest) if part)
+
+
+def _by_name(
+    node: Node, known: Mapping[str, VariableInfo], parts: Mapping[str, list[Node]], rename: Mapping[str, str]
+) -> Key:
+    shared = node.text("shared_name")
+    names = [shared, node.name] if node.op == "VarHandleOp" else [node.name, shared]
+    names = [renamed(name, rename) for name in names if name]
+    found = next((name for name in names if name in known), None)
+    if found is not None:
+        return Key(found)
+    match = _PART.match(node.name)
+    if match is not None:
+        whole = renamed(match["whole"], rename)
+        key = _slice(node, parts[match["whole"]], known.get(whole))
+        if key is not None:
+            return key
+    return Key(names[0])
+
+
+def _partitions(variables: Iterable[Node]) -> dict[str, list[Node]]:
+    """Return the parts of each partitioned variable, in the order of their numbers."""
+    parts: dict[str, dict[int, Node]] = {}
+    for node in variables:
+        match = _PART.match(node.name)
+        if match is not None:
+            parts.setdefault(match["whole"], {})[int(match["part"])] = node
+    return {whole: [found[k] for k in sorted(found)] for whole, found in parts.items()}
+
+
+def _slice(node: Node, parts: Sequence[Node], whole: VariableInfo | None) -> Key | None:
+    """Return the slice a part stands for; the parts must fill the whole along one axis."""
+    shapes = [declared_shape(part) for part in parts]
+    own = declared_shape(node)
+    if whole is None or own is None:
+        return None
+    static = [tuple(d for d in shape if d is not None) for shape in shapes if shape is not None and is_static(shape)]
+    if len(static) != len(parts) or any(len(shape) != len(whole.shape) for shape in static):
+        return None
+    for axis in range(len(whole.shape)):
+        rest = whole.shape[:axis] + whole.shape[axis + 1 :]
+        fits = all(shape[:axis] + shape[axis + 1 :] == rest for shape in static)
+        if fits and sum(shape[axis] for shape in static) == whole.shape[axis]:
+            at = next(k for k, part in enumerate(parts) if part.name == node.name)
+            begin = [0] * len(rest) + [0]
+            begin[axis] = sum(shape[axis] for shape in static[:at])
+            return Key(whole.name, tuple(begin), static[at])
+    return None
+
+
+def declared_shape(node: Node) -> Shape:
+    """Return the shape a variable node declares."""
+    attr = node.attrs.get("shape")
+    return attr.value if attr is not None and attr.kind == "shape" else None
+
+
+def value_of(node: Node, key: Key, checkpoint: Checkpoint) -> Tensor:
+    """Return a variable's value, which is not read before it is asked for.
+
+    Raises:
+        VariableNotFoundError: the checkpoint does not have the key.
+    """
+    from tfinspect.ir.tensors import Tensor
+
+    tensor = checkpoint.tensor(key.name)
+    if key.begin is not None and key.size is not None:
+        whole = tensor
+        cut = tuple(slice(b, b + s) for b, s in zip(key.begin, key.size, strict=True))
+        tensor = Tensor(whole.dtype, key.size, lambda: whole.numpy()[cut])
+    shape = declared_shape(node)
+    if key.reshaped and shape is not None and is_static(shape) and shape != tensor.shape:
+        flat, static = tensor, tuple(d for d in shape if d is not None)
+        tensor = Tensor(flat.dtype, static, lambda: flat.numpy().reshape(static))
+    return tensor
+
+
+def check_restorable(variables: Sequence[Node], keys: Mapping[str, Key], checkpoint: Checkpoint) -> None:
+    """Check that the checkpoint has the value of each variable, in its dtype and shape.
+
+    Raises:
+        UnrestoredVariablesError: it lacks some; all are listed, with near names.
+    """
+    missing = [node for node in variables if keys[node.name].name not in checkpoint.variables]
+    differing = {
+        node.name: reason
+        for node in variables
+        if keys[node.name].name in checkpoint.variables
+        and (reason := _difference(node, keys[node.name], checkpoint.variables[keys[node.name].name]))
+    }
+    if not missing and not differing:
+        return
+    near = {node.name: _near(node, keys[node.name].name, checkpoint) for node in missing[:_COMPARED]}
+    rows = [
+        (node.name, _suggestion(node, keys[node.name].name, near.get(node.name, []), checkpoint)) for node in missing
+    ]
+    rows += list(differing.items())
+    width = max(len(name) for name, _ in rows[:_SHOWN])
+    details = [f"{name:<{width}}  ({reason})" for name, reason in rows[:_SHOWN]]
+    if len(rows) > _SHOWN:
+        details.append(f"... and {len(rows) - _SHOWN:,} more")
+    raise UnrestoredVariablesError(
+        _sentence(len(variables), len(missing), len(differing), checkpoint.path),
+        details=details,
+        hint=_hint(missing, keys, near),
+        evidence={
+            "missing": [node.name for node in missing],
+            "differing": differing,
+            "near": near,
+            "keys": {name: keys[name].name for name, _ in rows},
+        },
+    )
+
+
+def _sentence(variables: int, missing: int, differing: int, path: str) -> str:
+    if missing == variables > 1:
+        return (
+            f"none of the {variables:,} variables the graph needs is in {path}, "
+            "which seems to be the checkpoint of another graph"
+        )
+    if not differing:
+        return f"the graph needs {missing:,} variable{_s(missing)} that {path} does not have"
+    if not missing:
+        return f"{path} holds {differing:,} variable{_s(differing)} in another shape or dtype than the graph needs"
+    count = missing + differing
+    return f"the graph needs {count:,} variables that {path} does not have, or holds in another shape or dtype"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _difference(node: Node, key: Key, info: VariableInfo) -> str | None:
+    dtype, shape = node.dtype("dtype"), declared_shape(node)
+    held = info.shape if key.size is None else key.size
+    if key.begin is not None and key.size is not None:
+        ends = [b + s for b, s in zip(key.begin, key.size, strict=True)]
+        if len(ends) != len(info.shape) or any(e > d for e, d in zip(ends, info.shape, strict=True)):
+            return f"checkpoint has `{info.name}` as {info.dtype} {format_shape(info.shape)}, too small for the slice"
+    fits = compatible(shape, held)
+    if key.reshaped and shape is not None and is_static(shape):
+        fits = _count(shape) == _count(held)
+    if fits and (dtype is None or dtype == info.dtype):
+        return None
+    return (
+        f"checkpoint has `{info.name}` as {info.dtype} {format_shape(held)}, "
+        f"the graph wants {dtype} {format_shape(shape)}"
+    )
+
+
+def _count(shape: Shape) -> int:
+    total = 1
+    for dim in shape or ():
+        total *= dim or 0
+    return total
+
+
+def _near(node: Node, key: str, checkpoint: Checkpoint) -> list[str]:
+    """Return keys that may be meant: of the right shape first."""
+    names = near_names(key, checkpoint.variables, limit=5)
+    shape = declared_shape(node)
+    return sorted(names, key=lambda name: checkpoint.variables[name].shape != shape)[:3]
+
+
+def _suggestion(node: Node, key: str, near: list[str], checkpoint: Checkpoint) -> str:
+    wanted = "" if key == node.name else f"wanted as `{key}`; "
+    if not near:
+        return f"{wanted}nothing similar"
+    shape = checkpoint.variables[near[0]].shape
+    same = "same shape" if shape == declared_shape(node) else f"but {format_shape(shape)}"
+    return f"{wanted}checkpoint has `{near[0]}`, {same}"
+
+
+def _hint(missing: Sequence[Node], keys: Mapping[str, Key], near: Mapping[str, list[str]]) -> str | None:
+    """Name the one change of a leading scope that would mend most, if there is one."""
+    votes: dict[str, int] = {}
+    for node in missing:
+        for name in near.get(node.name, [])[:1]:
+            ours, theirs = keys[node.name].name.split("/"), name.split("/")
+            while len(ours) > 1 and len(theirs) > 1 and ours[-1] == theirs[-1]:
+                ours.pop()
+                theirs.pop()
+            change = f"--map {'/'.join(ours)}={'/'.join(theirs)}"
+            votes[change] = votes.get(change, 0) + 1
+    if votes:
+        return (
+            f"rename with {max(votes, key=lambda change: votes[change])}, or name outputs that need less with --outputs"
+        )
+    return "list what the checkpoint has: tfinspect vars CHECKPOINT" if missing else None

@@ -1,0 +1,282 @@
+"""Types and shapes of tensors without running anything.
+
+A tensor's type follows from its node's attributes, from the types of the node's inputs, and, where shapes are computed
+by the graph itself (Shape, StridedSlice, Pack, Reshape...), from the small integer values that can be told in advance.
+The rules for single ops are in `_shape_rules*` and `_shape_values`; this module walks the graph.
+
+What is said is never more than TensorFlow's own inference would accept; what cannot be told is unknown, not an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tfinspect.errors import InputError, InvalidGraphError
+from tfinspect.ir.dtypes import DType
+from tfinspect.ir.graph import MERGING_OPS
+from tfinspect.ir.refs import TensorRef, split_input
+from tfinspect.ir.shapes import Shape, is_static, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tfinspect.ir.functions import Function
+    from tfinspect.ir.graph import Graph, Node
+
+Value = tuple[int | None, ...]
+"""Elements in row-major order; None for one that cannot be told."""
+
+VALUE_SIZE = 64  # values are followed up to this many elements: shapes, axes, permutations, paddings
+_INTEGERS = frozenset({DType.INT32, DType.INT64})
+# what a rule may trip over in a graph that breaks the rules of its ops: missing inputs, attributes of another kind
+_MALFORMED = (TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError, OverflowError, InputError)
+
+
+class TensorType(NamedTuple):
+    """What is known of a tensor.
+
+    Attributes:
+        dtype: element type, None where it cannot be told.
+        shape: as far as it is known.
+    """
+
+    dtype: DType | None
+    shape: Shape
+
+
+UNKNOWN = TensorType(None, None)
+
+
+class Call:
+    """One node about to be judged by a rule.
+
+    Attributes:
+        node: the node.
+        ins: types of its data inputs.
+    """
+
+    __slots__ = ("_refs", "_types", "ins", "node")
+
+    def __init__(self, types: TensorTypes, node: Node, ins: list[TensorType]) -> None:
+        self._types = types
+        self.node = node
+        self.ins = ins
+        self._refs: list[tuple[str, int]] | None = None
+
+    @property
+    def producer(self) -> int:
+        """GraphDef version of the graph."""
+        return self._types.graph.versions.producer
+
+    @property
+    def functions(self) -> Mapping[str, Function]:
+        """The graph's library."""
+        return self._types.graph.functions
+
+    @property
+    def refs(self) -> list[tuple[str, int]]:
+        """Name and index of its data inputs."""
+        if self._refs is None:
+            parts = map(split_input, self.node.inputs)
+            self._refs = [(name, index) for name, index, control in parts if not control]
+        return self._refs
+
+    def shape(self, index: int) -> Shape:
+        """Shape of an input; unknown where there is no such input."""
+        return self.ins[index].shape if index < len(self.ins) else None
+
+    def dtype(self, index: int = 0) -> DType | None:
+        """Type of an input; unknown where there is no such input."""
+        return self.ins[index].dtype if index < len(self.ins) else None
+
+    def value(self, index: int) -> Value | None:
+        """Elements of an integer input of at most `VALUE_SIZE` elements, or None."""
+        if index < 0:
+            index += len(self.refs)
+        return self._types.value_at(*self.refs[index]) if 0 <= index < len(self.refs) else None
+
+    def scalar(self, index: int) -> int | None:
+        """Value of an integer input of one element, or None."""
+        value = self.value(index)
+        return value[0] if value is not None and len(value) == 1 else None
+
+    def handle(self, index: int = 0) -> TensorType:
+        """Type of the variable behind a resource input."""
+        return self._types.handle_of(self.refs[index][0]) if index < len(self.refs) else UNKNOWN
+
+    def source(self, index: int) -> Node | None:
+        """Node behind an input."""
+        return self._types.nodes.get(self.refs[index][0]) if index < len(self.refs) else None
+
+
+class TensorTypes:
+    """Types of the tensors of a graph, each told when asked for.
+
+    Args:
+        graph: the graph.
+        given: shapes the caller knows; they replace what the graph says of these tensors.
+
+    Attributes:
+        graph: the graph.
+        nodes: its nodes by name; the last one where a broken graph has two.
+    """
+
+    def __init__(self, graph: Graph, given: Mapping[TensorRef, Shape] | None = None) -> None:
+        from tfinspect.surgery._shape_rules import RULES, fallback
+        from tfinspect.surgery._shape_values import VALUES
+
+        self.graph = graph
+        try:
+            self.nodes: Mapping[str, Node] = graph.by_name
+        except InvalidGraphError:
+            self.nodes = {node.name: node for node in graph.nodes}
+        self._given: dict[str, dict[int, Shape]] = {}
+        for ref, shape in ({} if given is None else given).items():
+            self._given.setdefault(ref.name, {})[ref.index] = shape
+        self._rules, self._fallback, self._value_rules = RULES, fallback, VALUES
+        self._known: dict[str, tuple[TensorType, ...]] = {}
+        self._values: dict[tuple[str, int], Value | None] = {}
+        self._handles: dict[str, TensorType] = {}
+
+    def type_of(self, ref: TensorRef) -> TensorType:
+        """Return what is known of a tensor.
+
+        Raises:
+            NodeNotFoundError: the graph has no such node.
+        """
+        outs = self._known.get(ref.name)
+        if outs is None:
+            if ref.name not in self.nodes:
+                self.graph.node(ref.name)
+            outs = self._evaluate(ref.name)
+        return outs[ref.index] if ref.index < len(outs) else UNKNOWN
+
+    def outputs_of(self, name: str) -> tuple[TensorType, ...]:
+        """Return what is known of each output of a node; outputs it is not known to have are left out.
+
+        Raises:
+            NodeNotFoundError: the graph has no such node.
+        """
+        self.type_of(TensorRef(name))
+        return self._known[name]
+
+    def value_of(self, ref: TensorRef) -> Value | None:
+        """Return the elements of a small integer tensor where they can be told in advance, else None.
+
+        Raises:
+            NodeNotFoundError: the graph has no such node.
+        """
+        self.type_of(ref)
+        return self.value_at(ref.name, ref.index)
+
+    def value_at(self, name: str, index: int) -> Value | None:
+        """As `value_of`, for a node that was judged already."""
+        key = (name, index)
+        if key in self._values:
+            return self._values[key]
+        node = self.nodes.get(name)
+        value = None if node is None or node.op != "Const" or index else _constant(node)
+        self._values[key] = value
+        return value
+
+    def handle_of(self, name: str) -> TensorType:
+        """Return the type of the variable whose handle a node gives, for a node that was judged already."""
+        return self._handles.get(name, UNKNOWN)
+
+    def _evaluate(self, wanted: str) -> tuple[TensorType, ...]:
+        known, nodes = self._known, self.nodes
+        opened: set[str] = set()
+        stack = [wanted]
+        while stack:
+            name = stack[-1]
+            if name in known:
+                stack.pop()
+                continue
+            node = nodes[name]
+            again = name in opened
+            opened.add(name)
+            waiting = False
+            ins: list[TensorType] = []
+            for text in node.inputs:
+                index = 0
+                outs = known.get(text)
+                if outs is None:
+                    source, index, control = split_input(text)
+                    if control:
+                        continue
+                    outs = known.get(source)
+                    if outs is None and not again and self._can_follow(source, opened):
+                        stack.append(source)
+                        waiting = True
+                ins.append(outs[index] if outs is not None and index < len(outs) else UNKNOWN)
+            if not waiting:
+                stack.pop()
+                known[name] = self._judge(node, ins)
+        return known[wanted]
+
+    def _can_follow(self, name: str, opened: set[str]) -> bool:
+        """Whether an input can be judged first; one that is opened already closes a loop and stays unknown."""
+        node = None if name in opened else self.nodes.get(name)
+        return node is not None and node.op not in MERGING_OPS
+
+    def _judge(self, node: Node, ins: list[TensorType]) -> tuple[TensorType, ...]:
+        call = Call(self, node, ins)
+        rule = self._rules.get(node.op, self._fallback)
+        try:
+            outs = tuple(rule(call))
+        except _MALFORMED:
+            outs = ()
+        if self._given:
+            if node.name in self._given:
+                outs = _with_shapes(outs, self._given[node.name])
+        elif outs and not is_static(outs[0].shape) and "_output_shapes" in node.attrs:
+            outs = _with_hints(outs, node)
+        if outs:
+            if outs[0].dtype in _INTEGERS and node.op in self._value_rules:
+                self._follow_values(call, outs)
+            elif outs[0].dtype is DType.RESOURCE:
+                self._follow_handles(call)
+        return outs
+
+    def _follow_values(self, call: Call, outs: tuple[TensorType, ...]) -> None:
+        try:
+            values = self._value_rules[call.node.op](call, outs)
+        except _MALFORMED:
+            return
+        for index, value in enumerate(values):
+            if value is not None and len(value) <= VALUE_SIZE:
+                self._values[call.node.name, index] = value
+
+    def _follow_handles(self, call: Call) -> None:
+        node = call.node
+        if node.op == "VarHandleOp":
+            self._handles[node.name] = TensorType(node.dtype("dtype"), node.value("shape"))
+        elif call.refs and node.op not in ("TensorArrayV3", "StackV2"):
+            self._handles[node.name] = self.handle_of(call.refs[0][0])
+
+
+def _with_shapes(outs: tuple[TensorType, ...], given: Mapping[int, Shape]) -> tuple[TensorType, ...]:
+    wide = list(outs) + [UNKNOWN] * (max(given) + 1 - len(outs))
+    for index, shape in given.items():
+        wide[index] = TensorType(wide[index].dtype, shape)
+    return tuple(wide)
+
+
+def _with_hints(outs: tuple[TensorType, ...], node: Node) -> tuple[TensorType, ...]:
+    """Add what the program that wrote the graph noted of the output shapes."""
+    attr = node.attrs["_output_shapes"]
+    hints = node.value("_output_shapes") if attr.kind == "list" and attr.value.kind == "shape" else ()
+    return tuple(
+        TensorType(out.dtype, merge(out.shape, hints[index]) if index < len(hints) else out.shape)
+        for index, out in enumerate(outs)
+    )
+
+
+def _constant(node: Node) -> Value | None:
+    tensor = node.tensor()
+    if tensor is None or tensor.dtype not in _INTEGERS or tensor.size > VALUE_SIZE:
+        return None
+    try:
+        return tensor.integers()
+    except InputError:
+        return None
