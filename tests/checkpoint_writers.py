@@ -118,7 +118,8 @@ def slice_proto(extents: Extents) -> Any:
 
 
 def part(array: np.ndarray, extents: Extents) -> np.ndarray:
-    return array[tuple(slice(s, None if n < 0 else s + n) for s, n in extents)]
+    place = tuple(slice(s, None if n < 0 else s + n) for s, n in extents)
+    return array[place] if place else array  # indexing would make a scalar of it
 
 
 def dtype_of(array: np.ndarray) -> DType:
@@ -151,7 +152,9 @@ def write_bundle(
 ) -> dict[bytes, Any]:
     """Write a V2 checkpoint; tensors go to the shards in turn. `edit` may change the entries before they are written."""
     data = [bytearray() for _ in range(num_shards)]
-    entries: dict[bytes, Any] = {b"": message_class("BundleHeaderProto")(num_shards=num_shards, endianness=int(big_endian))}
+    entries: dict[bytes, Any] = {
+        b"": message_class("BundleHeaderProto")(num_shards=num_shards, endianness=int(big_endian))
+    }
     entries[b""].version.producer = 1
 
     def add(key: bytes, array: np.ndarray, dtype: DType) -> None:

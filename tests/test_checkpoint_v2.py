@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.checkpoint_writers import MAGIC, samples, same, write_bundle
+from tests.checkpoint_writers import MAGIC, same, samples, write_bundle
 from tfinspect.errors import (
     CorruptFileError,
     IncompleteCheckpointError,
@@ -243,7 +243,7 @@ def huge_dimensions(entries: dict[bytes, Any]) -> None:
         (setter(offset=1), "checksum"),
         (setter(crc32c=1), "checksum 00000001"),
         (negative_dimensions, r"found \[-2, -3\]"),
-        (huge_dimensions, "expected 85070591730234615865843651857942052864 bytes"),
+        (huge_dimensions, "expected 85,070,591,730,234,615,865,843,651,857,942,052,864 bytes"),
         (lambda e: setattr(e[b"w"].shape, "unknown_rank", True), "unknown rank"),
         (lambda e: e.update({b"w": b"\xff\xff"}), "BundleEntryProto"),
         (lambda e: e.update({b"": b"\xff\xff"}), "checkpoint header"),
@@ -253,9 +253,7 @@ def huge_dimensions(entries: dict[bytes, Any]) -> None:
         (lambda e: setattr(e[b""], "endianness", 2), "byte order 2"),
     ],
 )
-def test_an_index_that_cannot_be_true(
-    tmp_path: Path, edit: Callable[[dict[bytes, Any]], None], message: str
-) -> None:
+def test_an_index_that_cannot_be_true(tmp_path: Path, edit: Callable[[dict[bytes, Any]], None], message: str) -> None:
     write_bundle(tmp_path / "m", PLAIN, edit=edit)
     with pytest.raises(CorruptFileError, match=message):
         read_all(tmp_path / "m")
@@ -313,11 +311,12 @@ def test_every_flipped_bit_of_an_index_is_noticed(tmp_path: Path) -> None:
 
 
 def test_every_flipped_bit_of_a_shard_is_noticed(tmp_path: Path) -> None:
-    arrays = {n: a for n, a in samples().items() if n in ("f32", "i16", "bool", "strings", "string")}
+    arrays = {n: a for n, a in samples().items() if n in ("f32", "i16", "bool", "string")}
+    arrays["strings"] = np.array([b"", b"abc"], object)
     write_bundle(tmp_path / "m", arrays)
     shard = tmp_path / "m.data-00000-of-00001"
     content = shard.read_bytes()
-    for bit in range(0, 8 * len(content), 3):
+    for bit in range(8 * len(content)):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         shard.write_bytes(damaged)
@@ -459,7 +458,9 @@ def test_what_tensorflow_writes_reads_as_it_reads_it(written: list[Path]) -> Non
 @pytest.mark.filterwarnings("ignore")
 def test_the_test_writer_writes_as_tensorflow_reads(tmp_path: Path) -> None:
     arrays = {n: a for n, a in samples().items() if not n.startswith(("int2", "uint2"))}
-    write_bundle(tmp_path / "m", {**arrays, "p": WHOLE}, slices={"p": grid([[0, 1, 4], [0, 6], [0, 2, 5]])}, num_shards=2)
+    write_bundle(
+        tmp_path / "m", {**arrays, "p": WHOLE}, slices={"p": grid([[0, 1, 4], [0, 6], [0, 2, 5]])}, num_shards=2
+    )
     assert assert_as_tensorflow_reads(str(tmp_path / "m")) == len(arrays) + 1
 
 

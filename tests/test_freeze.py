@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfinspect.errors import SurgeryError, UnrestoredVariablesError
+from tfinspect.errors import LimitError, SurgeryError, UnrestoredVariablesError
 from tfinspect.formats import checkpoint as checkpoints
 from tfinspect.formats import graphdef
-from tfinspect.ir.attrs import Attr
+from tfinspect.ir.attrs import Attr, AttrList, FuncRef
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
+from tfinspect.ir.functions import Function, FunctionBody
 from tfinspect.ir.graph import Graph, Node, const, placeholder
 from tfinspect.ir.model import Saver
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.tensors import Tensor
 from tfinspect.surgery.fold_variables import fold_variables
+from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.reconcile import Key, renamed, saver_keys, variable_keys
 
 ZOO = Path(__file__).parents[2] / "shared" / "zoo"
@@ -221,7 +223,7 @@ def test_a_wrong_dtype_is_a_difference() -> None:
 
 def test_the_checkpoint_of_another_graph_is_called_that() -> None:
     graph = Graph([variable("w", (2, 3)), variable("v", (2, 3)), op("y", "AddV2", "w", "v")])
-    with pytest.raises(UnrestoredVariablesError, match="none of the 2 variables the graph needs is in model.ckpt-7"):
+    with pytest.raises(UnrestoredVariablesError, match=r"none of the 2 variables the graph needs is in model\.ckpt-7"):
         fold_variables(graph, checkpoint(elsewhere=W), [TensorRef("y")])
 
 
@@ -301,7 +303,7 @@ def assert_same_bits(found: list[Any], expected: list[Any]) -> None:
 
 
 def assert_frozen_equals_restored(
-    oracle: Oracle, meta: Any, prefix: str, fetches: list[str], feeds: dict[str, Any], folder: Path
+    oracle: Oracle, meta: Any, prefix: str, *, fetches: list[str], feeds: dict[str, Any], folder: Path
 ) -> Graph:
     v1 = oracle.v1
     with oracle.tf.Graph().as_default() as original:
@@ -352,13 +354,13 @@ def assert_frozen_equals_restored(
     ids=["cifar-v2", "steering-v1", "half-plus-two-v1", "half-plus-two-v2"],
 )
 def test_real_checkpoints(
-    oracle: Oracle, tmp_path: Path, meta: str, prefix: str, fetches: list[str], feeds: dict[str, Any]
+    oracle: Oracle, tmp_path: Path, *, meta: str, prefix: str, fetches: list[str], feeds: dict[str, Any]
 ) -> None:
     proto = oracle.v1.MetaGraphDef.FromString((ZOO / meta).read_bytes())
     proto.meta_info_def.tensorflow_version = "1.0"  # "0.12.head" is no version to today's TensorFlow
     random = np.random.default_rng(0)
     values = {name: random.normal(size=shape).astype("f") for name, shape in feeds.items()}
-    assert_frozen_equals_restored(oracle, proto, str(ZOO / prefix), fetches, values, tmp_path)
+    assert_frozen_equals_restored(oracle, proto, str(ZOO / prefix), fetches=fetches, feeds=values, folder=tmp_path)
 
 
 def build_and_compare(
@@ -375,7 +377,9 @@ def build_and_compare(
             session.run(v1.global_variables_initializer())
             saver.save(session, str(folder / "model"))
     meta = v1.MetaGraphDef.FromString((folder / "model.meta").read_bytes())
-    return assert_frozen_equals_restored(oracle, meta, str(folder / "model"), [out.name], feeds, folder)
+    return assert_frozen_equals_restored(
+        oracle, meta, str(folder / "model"), fetches=[out.name], feeds=feeds, folder=folder
+    )
 
 
 X = np.random.default_rng(1).normal(size=(4, 3)).astype("f")
@@ -383,7 +387,7 @@ X = np.random.default_rng(1).normal(size=(4, 3)).astype("f")
 
 def cond_over_references(tf: Any, v1: Any) -> Any:
     x = v1.placeholder(tf.float32, [None, 3], "x")
-    training = v1.placeholder_with_default(False, [], "training")
+    training = v1.placeholder_with_default(input=False, shape=[], name="training")
     mean = v1.get_variable("mean", [3], initializer=v1.random_normal_initializer(seed=1), trainable=False)
 
     def train() -> Any:
@@ -396,7 +400,7 @@ def cond_over_references(tf: Any, v1: Any) -> Any:
 
 def cond_over_bare_variables(tf: Any, v1: Any) -> Any:
     x = v1.placeholder(tf.float32, [None, 3], "x")
-    flag = v1.placeholder_with_default(True, [], "flag")
+    flag = v1.placeholder_with_default(input=True, shape=[], name="flag")
     a = v1.get_variable("a", [3], initializer=v1.random_normal_initializer(seed=1))
     b = v1.get_variable("b", [3], initializer=v1.random_normal_initializer(seed=2))
     return tf.multiply(x, v1.cond(flag, lambda: a, lambda: b), name="y")
@@ -404,7 +408,7 @@ def cond_over_bare_variables(tf: Any, v1: Any) -> Any:
 
 def reference_control_flow(tf: Any, v1: Any) -> Any:
     x = v1.placeholder(tf.float32, [None, 3], "x")
-    flag = v1.placeholder_with_default(True, [], "flag")
+    flag = v1.placeholder_with_default(input=True, shape=[], name="flag")
     a = v1.get_variable("a", [3], initializer=v1.random_normal_initializer(seed=1))
     from tensorflow.python.ops import control_flow_ops
 
@@ -446,7 +450,7 @@ def gather(tf: Any, v1: Any) -> Any:
 
 def batch_norm(tf: Any, v1: Any) -> Any:
     x = v1.placeholder(tf.float32, [None, 3], "x")
-    training = v1.placeholder_with_default(False, [], "training")
+    training = v1.placeholder_with_default(input=False, shape=[], name="training")
     mean = v1.get_variable("mean", [3], initializer=v1.random_normal_initializer(seed=1))
     scale = v1.get_variable("scale", [3], initializer=v1.random_normal_initializer(seed=2))
     average = v1.train.ExponentialMovingAverage(0.9)
@@ -476,8 +480,96 @@ def test_frozen_equals_restored(oracle: Oracle, tmp_path: Path, build: Any, feed
     assert any(node.op == "Const" for node in frozen.nodes)
 
 
+@needs_zoo
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name", ["rust_keras_multi", "rust_regression", "tfnet_keras_assets/simple_model_from_auto_compile"]
+)
+def test_functions_of_tf2_are_inlined(oracle: Oracle, tmp_path: Path, name: str) -> None:
+    folder = ZOO / "savedmodel_tf2" / name
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    meta = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
+    signature = meta.signature_def["serving_default" if "serving_default" in meta.signature_def else "train"]
+    random = np.random.default_rng(0)
+    feeds = {
+        key: random.normal(size=[max(d.size, 1) for d in info.tensor_shape.dim]).astype(
+            oracle.tf.as_dtype(info.dtype).as_numpy_dtype
+        )
+        for key, info in signature.inputs.items()
+    }
+    with oracle.tf.Graph().as_default() as original, oracle.session(original) as session:
+        oracle.v1.saved_model.load(session, ["serve"], str(folder))
+        fetches = [info.name for info in signature.outputs.values()]
+        placed = {signature.inputs[key].name: value for key, value in feeds.items()}
+        expected = session.run(fetches, placed)
+    graph, saver = oracle.read(meta, tmp_path)
+    values = checkpoints.read(str(folder / "variables" / "variables"))
+    frozen, report = fold_variables(graph, values, [TensorRef.parse(f) for f in fetches], saver=saver)
+    assert report.restored
+    assert all("VARIABLE_VALUE" in key for key in report.restored.values())
+    assert not any("Variable" in node.op or "Call" in node.op for node in frozen.nodes)
+    assert not frozen.functions
+    assert_same_bits(oracle.run(frozen, fetches, placed), expected)
+
+
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")
 def test_reference_typed_control_flow(oracle: Oracle, tmp_path: Path) -> None:
     frozen = build_and_compare(oracle, tmp_path, reference_control_flow, {"x:0": X}, resource=False)
     assert {"Switch", "Merge"} <= {node.op for node in frozen.nodes}
+
+
+def body(args: list[str], nodes: list[Node], **results: str) -> Function:
+    found = FunctionBody(
+        tuple((name, DType.FLOAT) for name in args),
+        tuple((name, DType.FLOAT) for name in results),
+        tuple(nodes),
+        results,
+    )
+    return Function("f", lambda: found)
+
+
+def test_calls_are_inlined_into_one_another_and_outputs_keep_their_names() -> None:
+    inner = body(
+        ["a"],
+        [
+            op("norm", "FusedBatchNormV3", "a"),
+            op("sum", "AddV2", "norm:batch_mean:0", "norm:reserve_space_3:0", "^a"),
+            op("only", "Neg", "sum:z:0", _class=Attr.of(AttrList("s", (b"loc:@sum",)))),
+        ],
+        r="only:y:0",
+    )
+    outer = body(
+        ["x", "y"],
+        [Node("call", "PartitionedCall", ("x",), {"f": Attr.of(FuncRef("inner", {}))})],
+        first="y",
+        second="call:output:0",
+    )
+    tout = Attr.of(AttrList("type", (DType.FLOAT, DType.FLOAT)))
+    graph = Graph(
+        [
+            placeholder("p", DType.FLOAT, ()),
+            placeholder("q", DType.FLOAT, ()),
+            Node("main", "StatefulPartitionedCall", ("p", "q"), {"f": Attr.of(FuncRef("outer", {})), "Tout": tout}),
+            op("after", "Relu", "main:1", "^main"),
+        ],
+        functions={"inner": inner, "outer": outer},
+    )
+    flat = inline_functions(graph, [TensorRef("main", 1), TensorRef("after")])
+    assert flat.node("main").op == "IdentityN"
+    assert flat.node("main").inputs == ("q", "main/call/only")
+    assert flat.node("main/call/sum").inputs == ("main/call/norm:1", "main/call/norm:5", "^p")
+    assert flat.node("main/call/only").value("_class") == (b"loc:@main/call/sum",)
+    assert not flat.functions
+    only = inline_functions(graph, [TensorRef("after")])
+    assert "main" not in only
+    assert only.node("after").inputs == ("main/call/only", "^q")
+
+
+def test_a_function_that_calls_itself_is_refused() -> None:
+    loop = body(["a"], [Node("again", "f", ("a",), {})], r="again:r:0")
+    graph = Graph([placeholder("p", DType.FLOAT, ()), Node("y", "f", ("p",), {})], functions={"f": loop})
+    with pytest.raises(LimitError, match="deep"):
+        inline_functions(graph, [TensorRef("y")])

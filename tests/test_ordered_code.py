@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfinspect.formats._ordered_code import slice_key, signed, string, unsigned
+from tfinspect.formats._ordered_code import signed, slice_key, string, unsigned
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 UINT64 = st.integers(0, 2**64 - 1)

@@ -24,15 +24,15 @@ ZOO = Path(__file__).parents[2] / "shared" / "zoo"
 F = Attr.of(DType.FLOAT)
 
 
-def op(name, kind, *inputs, **attrs):
+def op(name: str, kind: str, *inputs: str, **attrs: Attr) -> Node:
     return Node(name, kind, inputs, {"T": F, **attrs})
 
 
-def loc(*names):
+def loc(*names: str) -> Attr:
     return Attr.of(AttrList("s", tuple(f"loc:@{n}".encode() for n in names)))
 
 
-def chain():
+def chain() -> Graph:
     return Graph(
         [
             op("y", "Relu", "h"),
@@ -47,11 +47,11 @@ def chain():
     )
 
 
-def names(graph):
+def names(graph: Graph) -> list[str]:
     return [node.name for node in graph.nodes]
 
 
-def dangling(graph):
+def dangling(graph: Graph) -> set[str]:
     """Everything a node refers to that is not in the graph."""
     table = set(names(graph))
     inputs = {name for node in graph.nodes for name in node.input_names}
@@ -59,7 +59,7 @@ def dangling(graph):
     return (inputs | located) - table
 
 
-def test_keeps_what_the_output_needs_in_file_order_and_the_very_nodes():
+def test_keeps_what_the_output_needs_in_file_order_and_the_very_nodes() -> None:
     graph = chain()
     pruned = prune(graph, [TensorRef("y")])
     assert names(pruned) == ["y", "h", "x", "c", "check"]
@@ -67,12 +67,12 @@ def test_keeps_what_the_output_needs_in_file_order_and_the_very_nodes():
     assert pruned.versions.producer == 8
 
 
-def test_nothing_to_prune_gives_the_graph_itself():
+def test_nothing_to_prune_gives_the_graph_itself() -> None:
     graph = prune(chain(), [TensorRef("after")])
     assert prune(graph, [TensorRef("after")]) is graph
 
 
-def test_no_colocation_with_removed_nodes_is_left():
+def test_no_colocation_with_removed_nodes_is_left() -> None:
     graph = Graph(
         [op("a", "Neg", "x", _class=loc("gone", "x")), placeholder("x", DType.FLOAT, ()), op("gone", "Neg", "x")]
     )
@@ -82,7 +82,7 @@ def test_no_colocation_with_removed_nodes_is_left():
     assert "_class" not in prune(only, [TensorRef("a")]).node("a").attrs
 
 
-def test_does_not_look_past_feeds():
+def test_does_not_look_past_feeds() -> None:
     graph = chain()
     pruned = prune(graph, [TensorRef("y")], [TensorRef("h")])
     assert names(pruned) == ["h", "y"]
@@ -91,12 +91,12 @@ def test_does_not_look_past_feeds():
     assert dangling(pruned) == set()
 
 
-def test_a_fed_placeholder_stays_as_it_is():
+def test_a_fed_placeholder_stays_as_it_is() -> None:
     graph = chain()
     assert prune(graph, [TensorRef("y")], [TensorRef("x")]).node("x") is graph.node("x")
 
 
-def test_feeding_one_output_of_several_keeps_the_node_for_the_others():
+def test_feeding_one_output_of_several_keeps_the_node_for_the_others() -> None:
     graph = Graph(
         [
             placeholder("x", DType.FLOAT, (4, 2)),
@@ -116,7 +116,7 @@ def test_feeding_one_output_of_several_keeps_the_node_for_the_others():
     assert dangling(fed) == set()
 
 
-def test_a_placeholder_that_fits_already_is_left_alone():
+def test_a_placeholder_that_fits_already_is_left_alone() -> None:
     graph = chain()
     same = replace_with_placeholders(graph, {TensorRef("x"): (DType.FLOAT, (None, 2))})
     assert same.node("x") is graph.node("x")
@@ -124,7 +124,7 @@ def test_a_placeholder_that_fits_already_is_left_alone():
     assert other.node("x").attrs["shape"].value == (1, 2)
 
 
-def test_unknown_names_are_refused_with_near_ones():
+def test_unknown_names_are_refused_with_near_ones() -> None:
     with pytest.raises(NodeNotFoundError) as caught:
         prune(chain(), [TensorRef("sidee")])
     assert "side" in caught.value.near
@@ -134,11 +134,11 @@ def test_unknown_names_are_refused_with_near_ones():
         prune(Graph([op("y", "Neg", "nothing")]), [TensorRef("y")])
 
 
-def function(name, *nodes):
+def function(name: str, *nodes: Node) -> Function:
     return Function(name, lambda: FunctionBody((), (), tuple(nodes), {}))
 
 
-def test_unreachable_functions_go_and_reachable_ones_stay():
+def test_unreachable_functions_go_and_reachable_ones_stay() -> None:
     calls = Attr.of(AttrList("func", (FuncRef("listed", {"inner": Attr.of(FuncRef("nested", {}))}),)))
     library = {
         "direct": function("direct", Node("n", "by_op")),
@@ -160,13 +160,13 @@ def test_unreachable_functions_go_and_reachable_ones_stay():
     assert whole.functions is library
 
 
-def test_a_deep_graph_needs_no_recursion():
+def test_a_deep_graph_needs_no_recursion() -> None:
     nodes = [placeholder("n0", DType.FLOAT, ())]
     nodes += [op(f"n{k}", "Neg", f"n{k - 1}") for k in range(1, 50_000)]
     assert len(prune(Graph(nodes), [TensorRef("n40000")])) == 40_001
 
 
-def test_rename_changes_inputs_controls_and_colocations():
+def test_rename_changes_inputs_controls_and_colocations() -> None:
     graph = rename(chain(), {"side": "s", "y": "z"})
     after = graph.node("after")
     assert after.inputs == ("z", "^s")
@@ -176,7 +176,7 @@ def test_rename_changes_inputs_controls_and_colocations():
 
 
 @st.composite
-def graphs(draw):
+def graphs(draw: st.DrawFn) -> Graph:
     """Random acyclic graphs of binary ops with control edges and colocations."""
     count = draw(st.integers(1, 14))
     nodes = [placeholder("n0", DType.FLOAT, (2,))]
@@ -193,7 +193,7 @@ def graphs(draw):
     return Graph(draw(st.permutations(nodes)))
 
 
-def evaluate(graph, ref, x):
+def evaluate(graph: Graph, ref: TensorRef, x: tuple[float, ...]) -> tuple[float, ...]:
     """The value of a tensor, by a second and much simpler executor."""
     values = {}
     for node in graph.topological():
@@ -212,7 +212,7 @@ def evaluate(graph, ref, x):
 
 @given(graphs(), st.data())
 @settings(max_examples=150, deadline=None)
-def test_prune_is_idempotent_preserves_outputs_and_leaves_nothing_dangling(graph, data):
+def test_prune_is_idempotent_preserves_outputs_and_leaves_nothing_dangling(graph: Graph, data: st.DataObject) -> None:
     output = TensorRef(data.draw(st.sampled_from(names(graph))))
     once = prune(graph, [output])
     assert prune(once, [output]) is once
@@ -223,7 +223,7 @@ def test_prune_is_idempotent_preserves_outputs_and_leaves_nothing_dangling(graph
 
 @pytest.mark.skipif(not ZOO.exists(), reason="the collection of real models is not beside the repository")
 @pytest.mark.parametrize("path", sorted((ZOO / "frozen_pb").rglob("*.pb")), ids=lambda p: p.stem)
-def test_real_graphs_prune_to_nodes_that_are_written_byte_for_byte(path):
+def test_real_graphs_prune_to_nodes_that_are_written_byte_for_byte(path: Path) -> None:
     graph = graphdef.read(path)
     output = TensorRef(graph.topological()[-1].name)
     pruned = prune(graph, [output])

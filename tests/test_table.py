@@ -36,13 +36,13 @@ def read_all(path: Path) -> None:
 
 @SHARED
 @given(
-    st.dictionaries(st.binary(max_size=40), st.binary(max_size=200), max_size=60),
-    st.integers(1, 400),
-    st.integers(1, 20),
-    st.booleans(),
+    entries=st.dictionaries(st.binary(max_size=40), st.binary(max_size=200), max_size=60),
+    block_nbytes=st.integers(1, 400),
+    interval=st.integers(1, 20),
+    snappy=st.booleans(),
 )
 def test_what_was_written_is_read(
-    tmp_path: Path, entries: dict[bytes, bytes], block_nbytes: int, interval: int, snappy: bool
+    tmp_path: Path, *, entries: dict[bytes, bytes], block_nbytes: int, interval: int, snappy: bool
 ) -> None:
     wanted = sorted(entries.items())
     found = opened(tmp_path, table(wanted, block_nbytes=block_nbytes, interval=interval, snappy=snappy))
@@ -66,7 +66,7 @@ def test_offsets_are_those_of_the_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("snappy", [False, True])
-def test_every_flipped_bit_is_noticed(tmp_path: Path, snappy: bool) -> None:
+def test_every_flipped_bit_is_noticed(tmp_path: Path, *, snappy: bool) -> None:
     content = table(ROWS[:6], block_nbytes=60, snappy=snappy)
     path = tmp_path / "table"
     for bit in range(8 * len(content)):

@@ -43,6 +43,7 @@ def test_feeds_are_deterministic_and_fit_their_spec(
     first, second = (make_feeds([spec], seed=seed, samples=4) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         x, y = a["scope/x:0"], b["scope/x:0"]
+        assert isinstance(x, np.ndarray)
         assert x.dtype == dtype.numpy
         assert x.tolist() == y.tolist() if x.dtype.hasobject else x.tobytes() == y.tobytes()
         if shape is not None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfinspect.errors import UsageError
-from tfinspect.verify.compare import plain_array, scales_of
 from tfinspect.verify.compare import items_of as cut
+from tfinspect.verify.compare import plain_array, scales_of
 from tfinspect.verify.report import Subject
 from tfinspect.verify.run import Pair, Recording, Run, fetches_of, judge
 from tfinspect.verify.tolerance import Override, precision_of, tolerance_for
@@ -30,7 +30,7 @@ ORDER = {PASS: 0, INCONCLUSIVE: 1, FAIL: 2}
 def recording(arrays: Sequence[Any], again: Sequence[Any] = (), **more: Sequence[Any]) -> Recording:
     columns = {"y": arrays, **more}
     runs = tuple(
-        Run({k: plain_array(v[i]) for k, v in columns.items()}, "", str(i), frozenset({1 + i % 3}))
+        Run({k: plain_array(v[i]) for k, v in columns.items()}, "", str(i), ((1 + i % 3, 7),))
         for i in range(len(arrays))
     )
     return Recording(Subject(), runs, {"plain": {i: {"y": plain_array(a)} for i, a in enumerate(again)}})
@@ -195,6 +195,12 @@ def test_a_tiny_variation_on_a_large_level_is_ill_conditioned() -> None:
     report = verdict_of(arrays, arrays)
     assert report.verdict is INCONCLUSIVE
     assert "ill-conditioned" in report.outputs[0].reasons[0]
+
+
+def test_numbers_whose_squares_overflow_raise_no_warning() -> None:
+    arrays = [a * 1e200 for a in random((5,), dtype=np.float64)]
+    assert verdict_of(arrays, arrays).verdict is not FAIL
+    assert verdict_of(arrays, [a * 3 for a in arrays]).verdict is not PASS
 
 
 def test_what_does_not_repeat_itself_proves_nothing() -> None:

@@ -10,8 +10,6 @@ from tfinspect import formats
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
 from tfinspect.errors import UsageError, WrongKindError
-from tfinspect.ir.graph import Graph
-from tfinspect.ir.model import Model
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.fold_variables import fold_variables
 from tfinspect.surgery.shapes import TensorTypes
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tfinspect.ir.checkpoint import Checkpoint
+    from tfinspect.ir.graph import Graph
+    from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
     from tfinspect.surgery.fold_variables import FreezeReport
 

@@ -14,9 +14,7 @@ from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
 from tfinspect.errors import UsageError, WrongKindError
 from tfinspect.formats import _atomic
-from tfinspect.ir.graph import Graph
 from tfinspect.ir.head import DenseHead, GraphHead
-from tfinspect.ir.model import Model
 from tfinspect.ir.refs import TensorRef
 from tfinspect.surgery import graft as surgery_graft
 from tfinspect.surgery.connect import find_unconnected_head, join
@@ -26,6 +24,8 @@ from tfinspect.surgery.shapes import TensorTypes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tfinspect.ir.graph import Graph
+    from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
 
 Head = DenseHead | GraphHead
@@ -64,7 +64,7 @@ def read_head(path: PathLike, *, scope: str | None = None) -> Head:
     if formats.identify(path).name == "head_npz":
         from tfinspect.formats import heads
 
-        return heads.read_npz(path)
+        return heads.read(path)
     model = open_graph(path)
     graph = model_graph(model)
     ends = _head_outputs(model, scope)
@@ -196,11 +196,11 @@ def graft_file(
     if not dry_run:
         _atomic.ensure_absent(output, force=force)
     if Path(output).suffix in {".onnx", ".h5", ".keras"}:
-        raise WrongKindError(f"graft writes a GraphDef, not {Path(output).suffix}", hint="tfinspect export GRAPH --onnx")
+        raise WrongKindError(
+            f"graft writes a GraphDef, not {Path(output).suffix}", hint="tfinspect export GRAPH --onnx"
+        )
     names = read_labels(labels) if labels is not None else ()
-    done = graft_model(
-        path, head, bottleneck=bottleneck, name=name, keep=keep, head_scope=head_scope, labels=names
-    )
+    done = graft_model(path, head, bottleneck=bottleneck, name=name, keep=keep, head_scope=head_scope, labels=names)
     if not dry_run:
         if done.labels:
             _atomic.ensure_absent(labels_path(output), force=force)

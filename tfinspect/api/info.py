@@ -1,4 +1,4 @@
-"""What `info` answers: what this is, what goes in and out, where it can be cut, what stands in the way, what to do next."""
+"""What `info` answers: what this is, what goes in and out, where it can be cut, what stands in the way."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def given_shapes(graph: Graph, inputs: Sequence[str]) -> dict[TensorRef, Shape]:
     Raises:
         NodeNotFoundError: a tensor is not in the graph.
     """
-    shapes = {}
+    shapes: dict[TensorRef, Shape] = {}
     for text in inputs:
         ref, shape = parse_shaped(text)
         graph.node(ref.name)
@@ -115,7 +115,10 @@ def _only(graph: Graph, types: TensorTypes, only: Only) -> tuple[Node, ...]:
             refs = [end.ref for end in inputs]
         else:
             refs = [
-                b.ref for b in find_bottlenecks(graph, types, [e.ref for e in inputs if e.kind != "phase"], [e.ref for e in outputs])
+                b.ref
+                for b in find_bottlenecks(
+                    graph, types, [e.ref for e in inputs if e.kind != "phase"], [e.ref for e in outputs]
+                )
             ]
     return tuple(graph.node(name) for name in dict.fromkeys(ref.name for ref in refs))
 

@@ -11,10 +11,12 @@ from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.ir.shapes import Shape, compatible, format_shape
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.endpoints import find_inputs, find_outputs
+from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.fold_variables import fold_variables
+from tfinspect.surgery.images import pixels
 from tfinspect.surgery.phase import phase_flags
-from tfinspect.surgery.prune import prune, replace_with_placeholders
-from tfinspect.surgery.set_values import defaults_to_values, fold_switches, parse_setting, set_values
+from tfinspect.surgery.prune import placeholder_refs, prune, replace_with_placeholders
+from tfinspect.surgery.set_values import defaults_to_values, parse_setting, set_values
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Prepared:
         outputs: what it gives.
         settings: placeholders that were fixed; the reference is fed the same values.
         kinds: the kind of each input, as `surgery.endpoints` calls it.
+        held: where it is another, the tensor of `graph` that stands for an input of the model (a queue's second output
+            cannot keep its name).
     """
 
     model: Model
@@ -58,6 +62,7 @@ class Prepared:
     outputs: tuple[TensorSpec, ...]
     settings: tuple[Setting, ...]
     kinds: Mapping[TensorRef, str]
+    held: Mapping[TensorRef, TensorRef]
 
 
 def choose_outputs(model: Model, named: Sequence[str]) -> list[TensorRef]:
@@ -114,6 +119,7 @@ def prepare(
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     settings: Sequence[str] = (),
+    at_pixels: bool = False,
 ) -> Prepared:
     """Open a model and make its graph compute from placeholders to outputs.
 
@@ -122,6 +128,7 @@ def prepare(
         inputs: tensors to start at, optionally with shapes: `X:0[1,28,28,1]`; none: those the graph has.
         outputs: tensors to end at; none: those the graph has, where they are clear.
         settings: `NAME=VALUE`, placeholders to fix; flags of the training phase default to inference.
+        at_pixels: unless `inputs` says otherwise, start behind the decoder of an image, at the uint8 pixels.
 
     Raises:
         InputError: the model cannot be read.
@@ -140,21 +147,27 @@ def prepare(
     graph, fixed = _fix(graph, starts, settings, model_graph(model), given)
     graph = prune(fold_switches(graph), ends, starts)
     types = TensorTypes(graph, given)
-    kinds = {end.ref: end.kind for end in find_inputs(graph, types)}
+    kinds: dict[TensorRef, str] = {end.ref: end.kind for end in find_inputs(graph, types, ends)}
     if not starts:
+        decoded = pixels(graph, types) if at_pixels else None
+        if decoded is not None and decoded.contents in kinds:
+            kinds = {decoded.ref if ref == decoded.contents else ref: kind for ref, kind in kinds.items()}
+            kinds[decoded.ref] = "pixels"
         starts = list(kinds)
     specs = _input_specs(graph, types, starts, given)
-    graph = replace_with_placeholders(graph, {s.ref: (s.dtype, s.shape) for s in specs if s.dtype is not None})
-    graph = prune(graph, ends)
+    feeds = {s.ref: (s.dtype, s.shape) for s in specs if s.dtype is not None}
+    held = placeholder_refs(graph, feeds)
+    graph = prune(replace_with_placeholders(graph, feeds), ends)
     types = TensorTypes(graph)
     keys = _signature_keys(model)
     return Prepared(
         model,
         graph,
-        tuple(replace(spec, key=keys.get(spec.ref)) for spec in specs if spec.ref.name in graph),
+        tuple(replace(spec, key=keys.get(spec.ref)) for spec in specs if held[spec.ref].name in graph),
         tuple(TensorSpec(r, types.type_of(r).dtype, types.type_of(r).shape, keys.get(r)) for r in ends),
         tuple(fixed),
         kinds,
+        held,
     )
 
 
@@ -184,12 +197,13 @@ def _input_specs(
     graph: Graph, types: TensorTypes, starts: Sequence[TensorRef], given: Mapping[TensorRef, Shape]
 ) -> list[TensorSpec]:
     specs = []
+    plain = TensorTypes(graph)
     for ref in starts:
         if ref.name not in graph:
             raise UsageError(f"the outputs do not depend on the input `{ref}`", hint="leave it out of --inputs")
         kind = types.type_of(ref)
         shape = given.get(ref, kind.shape)
-        known = TensorTypes(graph).type_of(ref).shape
+        known = plain.type_of(ref).shape
         if not compatible(shape, known):
             raise UsageError(
                 f"`{ref}` has the shape {format_shape(known)}, which {format_shape(shape)} does not fit",
@@ -211,5 +225,3 @@ def _signature_keys(model: Model) -> dict[TensorRef, str | None]:
 def inputs_of(graph: Graph, types: TensorTypes) -> list[Endpoint]:
     """Return the data inputs of a graph: phase flags left out."""
     return [end for end in find_inputs(graph, types) if end.kind != "phase"]
-
-

@@ -99,7 +99,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback for
 @app.callback()
 def _root(
     *,
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True),  # noqa: ARG001
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True),
 ) -> None:
     """Options of the program itself."""
 
@@ -155,5 +155,7 @@ def _bug(error: Exception) -> int:
         place = place.tb_next
     where = f" ({os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno})" if place else ""  # noqa: PTH119
     text = str(error).splitlines()[0] if str(error) else ""
-    sys.stderr.write(f"error: a bug in tfinspect: {type(error).__name__}: {text}{where}; add --debug for the traceback\n")
+    sys.stderr.write(
+        f"error: a bug in tfinspect: {type(error).__name__}: {text}{where}; add --debug for the traceback\n"
+    )
     return int(ExitStatus.BUG)

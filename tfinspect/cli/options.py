@@ -35,11 +35,16 @@ Settings = Annotated[
 Bottleneck = Annotated[
     str,
     typer.Option(
-        "--bottleneck", metavar="T", help="Tensor, as name or name:index (default index 0)", autocompletion=complete.tensors
+        "--bottleneck",
+        metavar="T",
+        help="Tensor, as name or name:index (default index 0)",
+        autocompletion=complete.tensors,
     ),
 ]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write it here", show_default=False)]
-RequiredOutput = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Write it here", show_default=False)]
+RequiredOutput = Annotated[
+    str, typer.Option("-o", "--output", metavar="FILE", help="Write it here", show_default=False)
+]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Replace the output if it exists", show_default=False)]
 DryRun = Annotated[
     bool, typer.Option("-n", "--dry-run", help="Say what would be written, write nothing", show_default=False)

@@ -88,7 +88,7 @@ class Terminal:
             self._pipe(rows)
             return
         shown = [[escape(cell) for cell in row] for row in rows]
-        widths = [max(len(header[i]), *(len(row[i]) for row in shown)) if shown else len(h) for i, h in enumerate(header)]
+        widths = [max(len(h), *(len(row[i]) for row in shown)) if shown else len(h) for i, h in enumerate(header)]
         self._shrink(widths)
         last = len(header) - 1
 
@@ -112,7 +112,11 @@ class Terminal:
         while sum(widths) > room and max(widths) > least:
             widest = widths.index(max(widths))
             second = max([w for i, w in enumerate(widths) if i != widest] or [least])
-            widths[widest] = max(least, second - 1 if second < widths[widest] else widths[widest] - 1, widths[widest] - (sum(widths) - room))
+            widths[widest] = max(
+                least,
+                second - 1 if second < widths[widest] else widths[widest] - 1,
+                widths[widest] - (sum(widths) - room),
+            )
 
     def _pipe(self, rows: Iterable[Sequence[str]]) -> None:
         lines: list[str] = []

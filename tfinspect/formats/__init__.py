@@ -1,1 +1,158 @@
-"""Bytes to models and back, one module a format."""
+"""Bytes to models and back, one module a format behind the table `FORMATS`; what a file is, its bytes say.
+
+A new format is one module with `read(path)` and one row in `identify.FORMATS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tfinspect.errors import InputError, WrongKindError
+from tfinspect.formats.identify import BY_NAME, FORMATS, Format, identify
+from tfinspect.ir.model import Model
+from tfinspect.ir.signature import Signature
+
+if TYPE_CHECKING:
+    from tfinspect.ir.checkpoint import Checkpoint
+    from tfinspect.ir.graph import Graph
+
+__all__ = [
+    "BY_NAME",
+    "FORMATS",
+    "Format",
+    "identify",
+    "open_model",
+    "read_checkpoint",
+    "read_graph",
+    "write_graph",
+    "write_text",
+]
+
+PathLike = str | os.PathLike[str]
+
+
+def open_model(path: PathLike) -> Model:
+    """Read whatever stands under a path.
+
+    A `.meta` comes with the checkpoint of the same name where one stands beside it, and a checkpoint with its graph.
+
+    Raises:
+        InputError: it cannot be read, or is of no format known here.
+    """
+    return _open(path, identify(path))
+
+
+def _open(path: PathLike, row: Format) -> Model:
+    name = os.fspath(path)
+    module = importlib.import_module(f"tfinspect.formats.{row.module}")
+    if row.kinds == ("graph",):
+        return Model(name, row.name, graph=module.read(path))
+    if row.kinds == ("checkpoint",):
+        return _with_graph(name, row, module.read(path))
+    if row.kinds == ("head",):
+        return Model(name, row.name)
+    if row.name == "onnx":
+        written = module.read(path)
+        signature = Signature("main", written.inputs, written.outputs)
+        return Model(name, row.name, signatures={"main": signature})
+    model: Model = module.read(path)
+    return _with_checkpoint(model) if row.name == "metagraph" else model
+
+
+def _with_graph(name: str, row: Format, checkpoint: Checkpoint) -> Model:
+    meta = f"{checkpoint.path}.meta"
+    if not os.path.isfile(meta):  # noqa: PTH113 - a prefix is no path
+        return Model(name, row.name, checkpoint=checkpoint)
+    from tfinspect.formats import metagraph
+
+    return replace(metagraph.read(meta), path=name, format=row.name, checkpoint=checkpoint)
+
+
+def _with_checkpoint(model: Model) -> Model:
+    from tfinspect.formats import checkpoint
+
+    if not checkpoint.is_checkpoint(model.path):
+        return model
+    return replace(model, checkpoint=checkpoint.read(model.path))
+
+
+def read_graph(path: PathLike) -> Graph:
+    """Read a graph: GraphDef or MetaGraphDef, binary or text.
+
+    Raises:
+        WrongKindError: it is readable, but no graph.
+        InputError: it cannot be read.
+    """
+    row = identify(path)
+    name = os.fspath(path)
+    if row.name == "saved_model":
+        raise WrongKindError(
+            f"{name} is a SavedModel, not a graph",
+            hint=f"tfinspect info {shlex.quote(name)}",
+            evidence={"path": name, "format": row.name},
+        )
+    if "graph" not in row.kinds:
+        command = "vars" if "checkpoint" in row.kinds else "info"
+        raise WrongKindError(
+            f"{name} is no graph but a {row.title}",
+            hint=f"tfinspect {command} {shlex.quote(name)}",
+            evidence={"path": name, "format": row.name},
+        )
+    graph = _open(path, row).graph
+    if graph is None:
+        raise InputError(f"{name} holds no graph", evidence={"path": name, "format": row.name})
+    return graph
+
+
+def read_checkpoint(path: PathLike) -> Checkpoint:
+    """Read a checkpoint, named by prefix, `.index`, `.data-*`, `.meta`, V1 file, or folder with a `checkpoint` file.
+
+    Raises:
+        WrongKindError: it is readable, but no checkpoint.
+        IncompleteCheckpointError: a file that listing needs is missing.
+        InputError: it cannot be read.
+    """
+    from tfinspect.formats import checkpoint
+
+    if checkpoint.is_checkpoint(os.fspath(path)):
+        return checkpoint.read(path)
+    name = os.fspath(path)
+    row = identify(path)
+    if "checkpoint" in row.kinds:
+        model = _open(path, row)
+        if model.checkpoint is not None:
+            return model.checkpoint
+    raise WrongKindError(
+        f"{name} is no checkpoint but a {row.title}",
+        hint=f"tfinspect {'nodes' if 'graph' in row.kinds else 'info'} {shlex.quote(name)}",
+        evidence={"path": name, "format": row.name},
+    )
+
+
+def write_graph(graph: Graph, path: PathLike, *, force: bool = False) -> int:
+    """Write a binary GraphDef, whole or not at all, and return its size in bytes.
+
+    Raises:
+        LimitError: it would be 2 GiB or more.
+        OutputExistsError: the file exists and `force` is not set.
+        OutputError: it cannot be written.
+    """
+    from tfinspect.formats import graphdef
+
+    return graphdef.write(graph, path, force=force)
+
+
+def write_text(path: PathLike, text: str, *, force: bool = False) -> None:
+    """Write a UTF-8 text file, whole or not at all.
+
+    Raises:
+        OutputExistsError: the file exists and `force` is not set.
+        OutputError: it cannot be written.
+    """
+    from tfinspect.formats import _atomic
+
+    _atomic.write_file(path, [text.encode()], force=force)

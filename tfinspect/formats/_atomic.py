@@ -48,7 +48,7 @@ def write_file(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview
     ensure_absent(path, force=force)
     target = Path(path)
     size = 0
-    with staged(target) as temporary, _output_errors(target):
+    with staged(target) as temporary, output_errors(target):
         with temporary.open("xb") as file:
             for piece in pieces:
                 size += file.write(piece)
@@ -81,7 +81,7 @@ def publish(temporary: Path, target: str | os.PathLike[str], *, force: bool) -> 
         OutputError: the move failed; what stood there stands there still.
     """
     place = Path(target)
-    with _output_errors(place):
+    with output_errors(place):
         if temporary.is_dir():
             _publish_folder(temporary, place, force=force)
         elif force:
@@ -133,7 +133,8 @@ def _publish_folder(temporary: Path, place: Path, *, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def _output_errors(target: Path) -> Iterator[None]:
+def output_errors(target: Path) -> Iterator[None]:
+    """Turn an OSError of writing into an OutputError that names the output."""
     try:
         yield
     except OSError as error:

@@ -20,7 +20,8 @@ from tfinspect.ir.dtypes import DType
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PACKAGE = "tensorflow"  # text-format files may spell types out; the private pool keeps it from clashing
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MESSAGES: Final = """
 GraphDef: node*=1 NodeDef, library=2 FunctionDefLibrary, version=3 int32, versions=4 VersionDef
@@ -102,62 +103,71 @@ _SCALARS: Final = {
 }  # fmt: skip
 
 
-def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str, file: descriptor_pb2.FileDescriptorProto) -> None:
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        is_enum = any(enum.name == kind for enum in file.enum_type)
-        field.type = _F.TYPE_ENUM if is_enum else _F.TYPE_MESSAGE
-        field.type_name = f".{file.package}.{kind}"
+class Schema:
+    """Messages of one package, in a descriptor pool of their own.
 
+    Args:
+        package: protobuf package; text-format files may spell types out.
+        messages: the table, in the form described above.
+        enums: numbers by name, by enum.
+    """
 
-def _add_field(message: descriptor_pb2.DescriptorProto, text: str, file: descriptor_pb2.FileDescriptorProto) -> None:
-    left, kind = text.split(" ", 1)
-    name, number = left.split("=")
-    field = message.field.add(name=name.rstrip("*!|"), number=int(number), label=_F.LABEL_OPTIONAL)
-    if name.endswith(("*", "!")):
-        field.label = _F.LABEL_REPEATED
-    if name.endswith("|"):
-        if not message.oneof_decl:
-            message.oneof_decl.add(name="value")
-        field.oneof_index = 0
-    if kind.startswith("<"):
-        key, value = kind.strip("<>").split(",")
-        entry = message.nested_type.add(name="".join(p.title() for p in field.name.split("_")) + "Entry")
-        entry.options.map_entry = True
-        _set_type(entry.field.add(name="key", number=1, label=_F.LABEL_OPTIONAL), key, file)
-        _set_type(entry.field.add(name="value", number=2, label=_F.LABEL_OPTIONAL), value, file)
-        field.label = _F.LABEL_REPEATED
-        field.type = _F.TYPE_MESSAGE
-        field.type_name = f".{file.package}.{message.name}.{entry.name}"
-    else:
-        _set_type(field, kind, file)
+    def __init__(self, package: str, messages: str, enums: Mapping[str, Mapping[str, int]]) -> None:
+        self._package = package
+        self._enums = enums
+        file = descriptor_pb2.FileDescriptorProto(name=f"{package}/schema.proto", package=package, syntax="proto3")
+        for enum_name, values in enums.items():
+            enum = file.enum_type.add(name=enum_name)
+            for name, number in values.items():
+                enum.value.add(name=name, number=number)
+        for line in messages.strip().splitlines():
+            name, _, fields = line.partition(":")
+            message = file.message_type.add(name=name)
+            for text in filter(None, fields.strip().split(", ")):
+                self._add_field(message, text)
+        self._pool = descriptor_pool.DescriptorPool()
+        self._pool.Add(file)
 
+    def message_class(self, name: str) -> Any:  # noqa: ANN401 - made at run time
+        """Return the class of a message."""
+        return message_factory.GetMessageClass(self._pool.FindMessageTypeByName(f"{self._package}.{name}"))
 
-def build_pool(package: str, messages: str, enums: Mapping[str, Mapping[str, int]]) -> descriptor_pool.DescriptorPool:
-    """Make a pool of its own from message lines as above; `package` names it in full type names."""
-    file = descriptor_pb2.FileDescriptorProto(name=f"tfinspect/{package}.proto", package=package, syntax="proto3")
-    for enum_name, values in enums.items():
-        enum = file.enum_type.add(name=enum_name)
-        for name, number in values.items():
-            enum.value.add(name=name, number=number)
-    for line in messages.strip().splitlines():
-        name, _, fields = line.partition(":")
-        message = file.message_type.add(name=name)
-        for text in filter(None, fields.strip().split(", ")):
-            _add_field(message, text, file)
-    made = descriptor_pool.DescriptorPool()
-    made.Add(file)
-    return made
+    def _set_type(self, field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
+        if kind in _SCALARS:
+            field.type = _SCALARS[kind]
+        else:
+            field.type = _F.TYPE_ENUM if kind in self._enums else _F.TYPE_MESSAGE
+            field.type_name = f".{self._package}.{kind}"
+
+    def _add_field(self, message: descriptor_pb2.DescriptorProto, text: str) -> None:
+        left, kind = text.split(" ", 1)
+        name, number = left.split("=")
+        field = message.field.add(name=name.rstrip("*!|"), number=int(number), label=_F.LABEL_OPTIONAL)
+        if name.endswith(("*", "!")):
+            field.label = _F.LABEL_REPEATED
+        if name.endswith("|"):
+            if not message.oneof_decl:
+                message.oneof_decl.add(name="value")
+            field.oneof_index = 0
+        if kind.startswith("<"):
+            key, value = kind.strip("<>").split(",")
+            entry = message.nested_type.add(name="".join(p.title() for p in field.name.split("_")) + "Entry")
+            entry.options.map_entry = True
+            self._set_type(entry.field.add(name="key", number=1, label=_F.LABEL_OPTIONAL), key)
+            self._set_type(entry.field.add(name="value", number=2, label=_F.LABEL_OPTIONAL), value)
+            field.label = _F.LABEL_REPEATED
+            field.type = _F.TYPE_MESSAGE
+            field.type_name = f".{self._package}.{message.name}.{entry.name}"
+        else:
+            self._set_type(field, kind)
 
 
 @functools.cache
-def pool() -> descriptor_pool.DescriptorPool:
-    """Return the pool that holds TensorFlow's messages."""
-    return build_pool(_PACKAGE, _MESSAGES, _ENUMS)
+def _schema() -> Schema:
+    return Schema("tensorflow", _MESSAGES, _ENUMS)
 
 
 @functools.cache
 def message_class(name: str) -> Any:  # noqa: ANN401 - made at run time
-    """Return the class of a message, e.g. `message_class("GraphDef")`."""
-    return message_factory.GetMessageClass(pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+    """Return the class of a TensorFlow message, e.g. `message_class("GraphDef")`."""
+    return _schema().message_class(name)

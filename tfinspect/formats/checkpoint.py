@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 STATE_NAME: Final = "checkpoint"
 _MAX_STATE_NBYTES = 1 << 20
+_STATE_WORDS: Final = (b"model_checkpoint_path", b"all_model_checkpoint_paths")
+_STATE_HEAD_NBYTES = 64
 _MAX_LISTED = 20
 
 
@@ -92,10 +95,11 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
     try:
         name = os.fspath(path)
         if Path(name).is_dir():
-            return (Path(name) / STATE_NAME).is_file() or bool(_names.in_folder(Path(name)))
+            inside = _is_state(Path(name) / STATE_NAME) or _names.in_folder(Path(name))
+            return bool(inside) or _names.named(str(Path(name))) is not None
         if name.endswith(".meta"):
             return False
-        return _names.named(name) is not None or _names.without_index(name) is not None
+        return _is_state(Path(name)) or _names.named(name) is not None or _names.without_index(name) is not None
     except (OSError, ValueError, InputError):
         return False
 
@@ -105,7 +109,7 @@ def resolve(path: str | os.PathLike[str]) -> Located:
 
     Args:
         path: its prefix; its `.index`, `.data-*` or `.meta` file; a V1 file, one of its shards, or their pattern with
-            `?????`; or a folder, with a `checkpoint` file or with one checkpoint in it.
+            `?????`; a folder, with a `checkpoint` file or with one checkpoint in it; or that `checkpoint` file.
 
     Raises:
         UsageError: the folder holds several checkpoints and does not say which is meant.
@@ -119,7 +123,7 @@ def resolve(path: str | os.PathLike[str]) -> Located:
         raise FileMissingError(f"{name!r} is no path: it has a zero byte in it", evidence={"path": name})
     if Path(name).is_dir():
         return _in_folder(name)
-    located = _by_name(name)
+    located = _by_state(Path(name).parent, Path(name)) if _is_state(Path(name)) else _by_name(name)
     if located is not None:
         return located
     os.close(open_regular(name))  # says what keeps it from being opened, and what is beside it
@@ -127,7 +131,7 @@ def resolve(path: str | os.PathLike[str]) -> Located:
     raise WrongKindError(
         f"{name} is not a checkpoint",
         details=[f"{size:,} bytes, the first {head.hex(' ')}, the last {tail.hex(' ')}"],
-        hint=f"tfinspect info {name}",
+        hint=f"tfinspect info {shlex.quote(name)}",
         evidence={"path": name, "size": size, "head": head.hex(), "tail": tail.hex()},
     )
 
@@ -181,10 +185,19 @@ def _in_folder(folder: str) -> Located:
         raise UsageError(
             f"{folder} holds {len(found):,} checkpoints, and no `{STATE_NAME}` file that says which is meant",
             details=[*found[:_MAX_LISTED], *([f"and {rest:,} more"] if rest > 0 else [])],
-            hint=f"tfinspect vars {place / found[-1]}",
+            hint=f"tfinspect vars {shlex.quote(str(place / found[-1]))}",
             evidence={"folder": folder, "checkpoints": found},
         )
-    raise WrongKindError(f"{folder} holds no checkpoint", hint=f"tfinspect info {folder}", evidence={"folder": folder})
+    raise WrongKindError(
+        f"{folder} holds no checkpoint", hint=f"tfinspect info {shlex.quote(folder)}", evidence={"folder": folder}
+    )
+
+
+def _is_state(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    head, _, _ = head_and_tail(str(path), _STATE_HEAD_NBYTES)
+    return head.lstrip().startswith(_STATE_WORDS)
 
 
 def _by_state(folder: Path, state: Path) -> Located:
@@ -204,7 +217,9 @@ def _by_state(folder: Path, state: Path) -> Located:
     raise IncompleteCheckpointError(
         f"{state} names the checkpoint `{written}`, which is not in {folder}",
         details=[f"in it: {name}" for name in others[:_MAX_LISTED]],
-        hint=f"tfinspect vars {folder / others[-1]}" if others else "copy it from where the checkpoint was saved",
+        hint=f"tfinspect vars {shlex.quote(str(folder / others[-1]))}"
+        if others
+        else "copy it from where the checkpoint was saved",
         evidence={"state": str(state), "missing": written, "beside": others[:_MAX_LISTED]},
     )
 

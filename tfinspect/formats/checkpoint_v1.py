@@ -73,9 +73,12 @@ class _Slice(NamedTuple):
 
 
 class _Variable(NamedTuple):
+    """A variable: its slices in all files, and the first file that lists it."""
+
     dtype: DType
     shape: tuple[int, ...]
     slices: list[_Slice]
+    path: str
 
 
 def read(path: str, files: tuple[str, ...]) -> Checkpoint:
@@ -97,7 +100,7 @@ def read(path: str, files: tuple[str, ...]) -> Checkpoint:
         name: VariableInfo(
             name, dtype, shape, math.prod(shape) * dtype.itemsize, role[name], len(slices) if len(slices) > 1 else 0
         )
-        for name, (dtype, shape, slices) in variables.items()
+        for name, (dtype, shape, slices, _) in variables.items()
     }
     return Checkpoint(path, FORMAT, infos, lambda name: _tensor(name, variables[name]), files)
 
@@ -151,11 +154,11 @@ def _variable(table: Table, value: Value, message: Any) -> _Variable:  # noqa: A
                 f"(start, length) {list(piece.dimensions)}",
                 structure=structure,
             )
-    return _Variable(dtype, shape, slices)
+    return _Variable(dtype, shape, slices, table.path)
 
 
 def _tensor(name: str, variable: _Variable) -> Tensor:
-    dtype, shape, slices = variable
+    dtype, shape, slices, path = variable
     if dtype not in _FIELDS:
         return Tensor(dtype, shape, lambda: _unreadable(name, dtype))
     tiles = []
@@ -168,10 +171,7 @@ def _tensor(name: str, variable: _Variable) -> Tensor:
             tiles.append(_tensor_slices.Tile(box, Tensor(dtype, box.shape, load, chunks)))
     fault = _tensor_slices.fault([tile.box for tile in tiles], shape)
     if fault:
-        files = sorted({table.path for table, _ in slices})
-        raise CorruptFileError(
-            ", ".join(files), 0, f"slices that cover {list(shape)} once", fault, structure=f"tensor `{name}`"
-        )
+        raise CorruptFileError(path, 0, f"slices that cover {list(shape)} once", fault, structure=f"tensor `{name}`")
     return tiles[0].tensor if len(tiles) == 1 else _tensor_slices.joined(dtype, shape, tiles)
 
 

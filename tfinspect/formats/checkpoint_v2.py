@@ -10,6 +10,7 @@ import glob
 import math
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -347,7 +348,7 @@ class _Source:
         return IncompleteCheckpointError(
             f"{path} is missing, and the value of `{self._name}` is in it",
             details=[f"beside it: {name}" for name in beside[:_MAX_LISTED]],
-            hint=f"tfinspect vars {self._bundle.prefix} lists all variables without it",
+            hint=f"tfinspect vars {shlex.quote(self._bundle.prefix)}  # lists the variables without it",
             evidence={"missing": path, "variable": self._name, "beside": beside[:_MAX_LISTED]},
         )
 

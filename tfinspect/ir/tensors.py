@@ -75,8 +75,8 @@ class Tensor:
     def integers(self) -> tuple[int, ...]:
         """Return the elements of an integer tensor in row-major order as plain ints.
 
-        Readers that can do so without NumPy say how: axes and shapes are asked for by every listing, and importing NumPy
-        takes longer than the rest of it.
+        Readers that can do so without NumPy say how: axes and shapes are asked for by every listing, and importing
+        NumPy takes longer than the rest of it.
 
         Raises:
             InputError: the values cannot be read, or fail their checksum.

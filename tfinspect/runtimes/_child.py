@@ -14,10 +14,10 @@ import os
 import resource
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from tfinspect.errors import TfinspectError
 from tfinspect.runtimes._messages import ProtocolError, decode, encode
+from tfinspect.runtimes._reports import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Served(Protocol):
 def main(module: str, requests: int, replies: int, parent: int) -> None:
     """Serve until the parent closes its end or dies."""
     _confine(parent)
-    served: Any = importlib.import_module(module)
+    served = cast("Served", importlib.import_module(module))
     broken: Exception | None = None
     gc.disable()  # an import makes hundreds of thousands of objects that all stay
     try:
@@ -57,7 +57,7 @@ def main(module: str, requests: int, replies: int, parent: int) -> None:
         except (EOFError, ProtocolError):
             return
         if broken is not None:
-            buffers = encode({"error": _report(broken)})
+            buffers = encode({"error": report(broken)})
         else:
             buffers = _answer(served.METHODS[header["method"]], header["params"], arrays)
         try:
@@ -72,7 +72,7 @@ def _answer(method: Method, params: Mapping[str, Any], arrays: Arrays) -> list[m
         result, results = method(params, arrays)
         return encode({"result": result}, results)
     except Exception as error:  # noqa: BLE001 - every failure becomes an answer
-        return encode({"error": _report(error)})
+        return encode({"error": report(error)})
 
 
 def _confine(parent: int) -> None:
@@ -85,20 +85,6 @@ def _confine(parent: int) -> None:
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent:  # it died before the signal was arranged
         sys.exit(1)
-
-
-def _report(error: Exception) -> dict[str, Any]:
-    if isinstance(error, TfinspectError):
-        return {
-            "slug": error.slug,
-            "message": error.message,
-            "details": list(error.details),
-            "hint": error.hint,
-            "evidence": error.evidence,
-        }
-    # TensorFlow's errors keep the plain message apart from the op's Python history
-    message = getattr(error, "message", None)
-    return {"type": type(error).__name__, "message": message if isinstance(message, str) else str(error)}
 
 
 def _read_into(descriptor: int, buffer: memoryview) -> None:

@@ -81,7 +81,7 @@ class Conversion:
         peak_nbytes: highest resident memory of the child so far.
         inputs: names of the file's inputs, in order.
         outputs: names of its outputs, in order.
-        initializers: sources by initializer name.
+        initializers: sources by initializer name, of the weights that were kept out; none where `inlined`.
         unused_weights: weights that nothing in the result uses.
         inlined: whether tf2onnx needed the weights as constants, so that it was run again with them.
         warnings: what tf2onnx warned of.

@@ -53,18 +53,17 @@ def lean() -> None:
     package.__path__ = list(spec.submodule_search_locations)
     package.__spec__ = spec
     package.__file__ = spec.origin
-    package.__version__ = importlib.metadata.version("tensorflow")  # type: ignore[attr-defined]
+    vars(package)["__version__"] = importlib.metadata.version("tensorflow")
     sys.modules["tensorflow"] = package
     try:
         importlib.import_module("tensorflow.python.pywrap_tensorflow")
         importlib.import_module("tensorflow.python.tf2").enable()
         compat = _lazy("tensorflow.compat", {}, "tensorflow._api.v2.compat")
-        compat.v1 = _lazy("tensorflow.compat.v1", _V1, "tensorflow._api.v2.compat.v1")  # type: ignore[attr-defined]
-        compat.v1.train = _lazy(  # type: ignore[attr-defined]
-            "tensorflow.compat.v1.train", _V1_TRAIN, "tensorflow._api.v2.compat.v1.train"
-        )
-        package.compat = compat  # type: ignore[attr-defined]
-        package.__getattr__ = _resolver("tensorflow", _V2, "tensorflow._api.v2.v2", package)
+        v1 = _lazy("tensorflow.compat.v1", _V1, "tensorflow._api.v2.compat.v1")
+        vars(v1)["train"] = _lazy("tensorflow.compat.v1.train", _V1_TRAIN, "tensorflow._api.v2.compat.v1.train")
+        vars(compat)["v1"] = v1
+        vars(package)["compat"] = compat
+        vars(package)["__getattr__"] = _resolver("tensorflow", _V2, "tensorflow._api.v2.v2", package)
     except (ImportError, AttributeError):  # laid out otherwise than in 2.16 to 2.21: take all of it
         for name in [n for n in sys.modules if n == "tensorflow" or n.startswith("tensorflow.")]:
             del sys.modules[name]
@@ -73,7 +72,7 @@ def lean() -> None:
 
 def _lazy(name: str, table: dict[str, tuple[str, str]], whole: str) -> types.ModuleType:
     module = types.ModuleType(name)
-    module.__getattr__ = _resolver(name, table, whole, module)  # type: ignore[method-assign]
+    vars(module)["__getattr__"] = _resolver(name, table, whole, module)
     return module
 
 

@@ -67,7 +67,7 @@ def decode(read_into: Callable[[memoryview], None]) -> tuple[dict[str, Any], lis
     try:
         header = json.loads(text)
         described = header.pop("arrays")
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise ProtocolError("a header that is not JSON") from None
     arrays = []
     for entry in described:

@@ -13,6 +13,7 @@ import numpy as np
 from tfinspect.errors import NodeNotFoundError, RuntimeFailedError, UnsupportedOpsError
 from tfinspect.ir.dtypes import DType
 from tfinspect.runtimes import _onnx_schema
+from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,7 +147,7 @@ def check(params: Mapping[str, Any], _: list[Array]) -> tuple[Any, list[Array]]:
     try:
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
+        lines = message_lines(error)
         raise RuntimeFailedError(f"{path} is not valid ONNX: {lines[0]}", details=lines[1:9]) from None
     _load_checked(path)
     counts = Counter(node.op_type for node in _onnx_schema.nodes(model.graph))

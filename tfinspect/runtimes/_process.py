@@ -21,8 +21,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfinspect.errors import RuntimeFailedError, RuntimeUnavailableError, TfinspectError, error_classes
+from tfinspect.errors import RuntimeFailedError, RuntimeUnavailableError
 from tfinspect.runtimes._messages import ProtocolError, decode, encode
+from tfinspect.runtimes._reports import revive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,11 +38,9 @@ _LOG_TAIL_NBYTES = 64 << 10
 _PIPE_NBYTES = 1 << 20  # the most an unprivileged process may ask for by default
 # absl's and TensorFlow's progress and warning lines, Python warnings, and what follows a fatal signal
 _NOISE = re.compile(
-    rb"^(\s*$|WARNING: All log messages before absl|[IW]0000 |\d{4}-\d\d-\d\d [\d:.]+: [IW] |"
+    rb"^(\s*$|WARNING: All log messages before absl|[IW]0000 |E0000 .*cuda|\d{4}-\d\d-\d\d [\d:.]+: [IW] |"
     rb".*[a-zA-Z]+Warning: |\s+warnings\.warn|To enable the following instructions|Skipping registering GPU)"
 )
-# where TensorFlow says which of its own Python made the node: our child's, not the user's
-_HISTORY = re.compile(r"\s*($|Graph execution error:|Detected at node|Node: '|File \"|Original stack trace)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +99,8 @@ class Child:
         self.kind = kind
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        self._log = -1
+        self._tail: list[str] = []
         self._requests = self._replies = -1
 
     def start(self) -> None:
@@ -144,14 +144,14 @@ class Child:
                 self._kill()
                 raise RuntimeFailedError(
                     f"{self.kind.name} did not answer within {timeout:g} s{about} and was stopped",
-                    details=self._last_lines(),
+                    details=self._tail,
                     evidence={"runtime": self.kind.name, "seconds": timeout},
                 ) from None
             except (EOFError, BrokenPipeError, ProtocolError):
                 status = self._kill()
                 raise RuntimeFailedError(
                     f"{self.kind.name} died{about}: {_describe_exit(status)}",
-                    details=self._last_lines(),
+                    details=self._tail,
                     evidence={"runtime": self.kind.name, "exit": status},
                 ) from None
             except BaseException:  # Ctrl-C above all: a reply that nobody reads would answer the next call
@@ -159,7 +159,7 @@ class Child:
                 raise
         error = header.get("error")
         if error is not None:
-            raise _revive(error, self.kind.name, about)
+            raise revive(error, self.kind.name, about)
         return header["result"], results
 
     def stop(self) -> None:
@@ -181,7 +181,7 @@ class Child:
         if self._process is not None:
             if self._process.poll() is None:
                 # only what this call says may end up in its error
-                self._log.truncate(0)
+                os.ftruncate(self._log, 0)
                 return
             self._kill()
         request_end, self._requests = os.pipe()
@@ -192,7 +192,9 @@ class Child:
                 fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_NBYTES)
         command = [sys.executable, "-P", "-m", "tfinspect.runtimes._child", self.kind.module]
         command += [str(request_end), str(reply_end), str(os.getpid())]
-        self._log.truncate(0)
+        with tempfile.TemporaryFile() as file:
+            self._log = os.dup(file.fileno())
+        fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)  # so that emptying it between calls works
         try:
             self._process = _on_spawner(
                 lambda: subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
@@ -207,8 +209,7 @@ class Child:
                 )
             )
         except OSError as error:
-            os.close(self._requests)
-            os.close(self._replies)
+            self._close()
             raise RuntimeFailedError(f"{self.kind.name} cannot be started: {error.strerror}") from error
         finally:
             os.close(request_end)
@@ -222,9 +223,13 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
-        os.close(self._requests)
-        os.close(self._replies)
+        self._tail = self._last_lines()
+        self._close()
         return status
+
+    def _close(self) -> None:
+        for descriptor in (self._requests, self._replies, self._log):
+            os.close(descriptor)
 
     def _write(self, buffers: Sequence[memoryview], deadline: float) -> None:
         poll = select.poll()
@@ -247,9 +252,9 @@ class Child:
             rest = rest[count:]
 
     def _last_lines(self) -> list[str]:
-        size = os.fstat(self._log.fileno()).st_size
-        data = os.pread(self._log.fileno(), _LOG_TAIL_NBYTES, max(0, size - _LOG_TAIL_NBYTES))
-        lines = [line for line in data.replace(b"\0", b"").splitlines() if not _NOISE.match(line)]
+        size = os.fstat(self._log).st_size
+        data = os.pread(self._log, _LOG_TAIL_NBYTES, max(0, size - _LOG_TAIL_NBYTES))
+        lines = [line for line in data.splitlines() if not _NOISE.match(line)]
         return [line.decode("utf-8", "replace").rstrip() for line in lines[-_LAST_LINES:]]
 
 
@@ -285,25 +290,6 @@ def _describe_exit(status: int) -> str:
     if -status == signal.SIGKILL:
         return f"killed by {name}, which is what the kernel sends where memory runs out"
     return f"killed by {name}"
-
-
-def _revive(error: Mapping[str, Any], runtime: str, about: str) -> TfinspectError:
-    """Make the exception of what the child reported: one of our own again, or the runtime's as RuntimeFailedError."""
-    by_slug = {cls.slug: cls for cls in error_classes()}
-    cls = by_slug.get(error.get("slug", ""))
-    if cls is None:
-        lines = [line.strip() for line in str(error["message"]).splitlines() if not _HISTORY.match(line)]
-        first = lines[0] if lines else error["type"]
-        return RuntimeFailedError(
-            f"{runtime} failed{about}: {first}",
-            details=lines[1 : 1 + _LAST_LINES],
-            evidence={"runtime": runtime, "type": error["type"]},
-        )
-    revived = cls.__new__(cls)  # subclasses have constructors of their own; all facts are here already
-    TfinspectError.__init__(
-        revived, error["message"], details=error["details"], hint=error["hint"], evidence=error["evidence"]
-    )
-    return revived
 
 
 class _Spawner:

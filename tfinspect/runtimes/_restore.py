@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfinspect.errors import UnrestoredVariablesError
 from tfinspect.ir.refs import split_input
 from tfinspect.runtimes import _graph_file
+from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ def restore(
         try:
             session.run(op, {filename: checkpoint})
         except (errors.OpError, ValueError) as error:
-            reason = (str(getattr(error, "message", error)).splitlines() or [""])[0]
+            reason = message_lines(error)[0]
         else:
             return ""
     _assign(session, graph, checkpoint, fetches=fetches, feeds=feeds, reason=reason)

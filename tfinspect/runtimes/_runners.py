@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Self
 
+from tfinspect.errors import FileMissingError
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.signature import TensorSpec
@@ -75,6 +76,7 @@ class ChildRunner:
             One array a fetch; strings as `object` arrays of `bytes`.
 
         Raises:
+            FileMissingError: nothing stands under the path.
             NameNotFoundError: a tensor is not in the model.
             RuntimeFailedError: the runtime refused or died.
         """
@@ -109,6 +111,8 @@ class ChildRunner:
         *,
         kind: str | None = None,
     ) -> tuple[Any, list[npt.NDArray[Any]]]:
+        if not os.path.exists(str(self._model["path"])):  # noqa: PTH110 - a str, made absolute at the start
+            raise FileMissingError(f"{self.path} does not exist", evidence={"path": self.path})
         child = _process.child(kind or self._kind)
         return child.call(method, {**self._model, **params}, arrays, subject=self.path, timeout=self.time_limit)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.errors import NameNotFoundError
+from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +44,8 @@ def open_saved_model(path: str, signature: str, config: Callable[[str], Any]) ->
     try:
         functions = FunctionModel(path, signature)
     except Exception as error:  # noqa: BLE001 - TensorFlow raises ImportError where an optimizer needs an old Keras
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         model.load()
-        model.notes.append(f"run in a session, for tf.saved_model.load failed: {reason}")
+        model.notes.append(f"run in a session, for tf.saved_model.load failed: {message_lines(error)[0]}")
         return model
     return functions
 

@@ -11,6 +11,7 @@ import numpy as np
 from tfinspect.errors import NodeNotFoundError, RuntimeFailedError
 from tfinspect.ir.refs import split_input
 from tfinspect.runtimes import _graph_file, _lean, _restore, _saved_model
+from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class _GraphModel:
             self._whole: Any = _import(self.proto)
         except Exception as error:  # noqa: BLE001 - TensorFlow raises ValueError, KeyError, TypeError and its own here
             self._whole = None
-            self._refusal = _first_line(error)
+            self._refusal = message_lines(error)[0]
             self.notes.append(
                 f"TensorFlow imports only the part that is run, for the whole is refused: {self._refusal}"
             )
@@ -180,10 +181,6 @@ def _plain_array(value: Any, name: str) -> Array:  # noqa: ANN401 - whatever a f
     if array.dtype.kind == "V":
         raise RuntimeFailedError(f"`{name}` has no numbers: it is a handle or a variant")
     return array
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 _models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()

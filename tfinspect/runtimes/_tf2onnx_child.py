@@ -10,9 +10,17 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfinspect.errors import LimitError, NodeNotFoundError, RuntimeFailedError, TfinspectError, UnsupportedOpsError
+from tfinspect.errors import (
+    LimitError,
+    NodeNotFoundError,
+    RuntimeFailedError,
+    TfinspectError,
+    UnsupportedOpsError,
+    UsageError,
+)
 from tfinspect.ir.refs import TensorRef
 from tfinspect.runtimes import _graph_file, _lean, _onnx_file, _onnx_schema, _onnx_weights, _weights
+from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 _MIN_OPSET = 7  # what onnxruntime still loads
 _MAX_INLINE_NBYTES = 1 << 30  # weights put back as constants; tf2onnx copies each a dozen times
 _WARNINGS_KEPT = 20
+_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 
 
 class _Log(logging.Handler):
@@ -110,17 +119,21 @@ def convert(params: Mapping[str, Any], _: list[npt.NDArray[Any]]) -> tuple[Any, 
 def _read(params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a GraphDef
     """Read the graph, keep what the outputs need, and put the given shapes on its inputs."""
     graph, _ = _graph_file.read(params["graph"])
-    names = {node.name for node in graph.node}
+    ops = {node.name: node.op for node in graph.node}
     for text in (*params["inputs"], *params["outputs"]):
         name = TensorRef.parse(text).name
-        if name not in names:
-            raise NodeNotFoundError(f"no node named `{name}` in {params['graph']}", name=name, known=names)
+        if name not in ops:
+            raise NodeNotFoundError(f"no node named `{name}` in {params['graph']}", name=name, known=ops)
+        if text in params["inputs"] and ops[name] not in _PLACEHOLDERS:
+            raise UsageError(
+                f"input `{name}` is a {ops[name]}, not a Placeholder", hint="cut the graph there before it is converted"
+            )
     pruned = _graph_file.prune(graph, [*params["outputs"], *params["inputs"]], {})
     shapes = {TensorRef.parse(text).name: shape for text, shape in params["inputs"].items()}
     for node in pruned.node:
         node.device = ""
         shape = shapes.get(node.name)
-        if shape is not None and node.op == "Placeholder":
+        if shape is not None:
             attr = node.attr["shape"].shape
             attr.Clear()
             for size in shape:
@@ -133,53 +146,56 @@ def _to_onnx(graph: Any, params: Mapping[str, Any], weights: Mapping[str, _weigh
     present = {node.name for node in graph.node}
     inputs = [*params["inputs"], *(f"{name}:0" for name in weights if name in present)]
     try:
+        translated = _translate(graph, params, inputs)
+        _raise_unsupported(graph, log)
         try:
-            model = _run_tf2onnx(graph, params, inputs, copy_first=False)
-        except TfinspectError:
-            raise
-        except Exception:
-            if log.unsupported or log.failed:
-                raise
-            # an optimizer failed half way; tf2onnx's own remedy is to work on copies
-            model = _run_tf2onnx(graph, params, inputs, copy_first=True)
+            model = _optimize(translated, copies=False)
+        except Exception:  # noqa: BLE001 - an optimizer failed half way: again, with tf2onnx's own remedy
+            model = _optimize(_translate(graph, params, inputs), copies=True)
     except TfinspectError:
         raise
     except Exception as error:
         _raise_unsupported(graph, log)
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        lines = message_lines(error)
         raise RuntimeFailedError(
             f"tf2onnx failed on {params['graph']}: {lines[0]}",
             details=lines[1:9],
             evidence={"runtime": "tf2onnx", "type": type(error).__name__},
         ) from error
-    _raise_unsupported(graph, log)
     unknown = _onnx_schema.unknown_ops(model)
     if unknown:
         raise _unsupported(unknown, {})
     return model
 
 
-def _run_tf2onnx(graph: Any, params: Mapping[str, Any], inputs: Sequence[str], *, copy_first: bool) -> Any:  # noqa: ANN401
+def _translate(graph: Any, params: Mapping[str, Any], inputs: Sequence[str]) -> Any:  # noqa: ANN401 - tf2onnx's Graph
+    """Every node by its converter."""
     import tensorflow as tf
-    from tf2onnx import optimizer, tf_loader, tfonnx
+    from tf2onnx import tf_loader, tfonnx
 
     outputs = list(params["outputs"])
     # a converter reads shapes from the graph, which constant folding completes
     with tf.Graph().as_default():
-        optimized = tf_loader.tf_optimize(list(inputs), outputs, graph)
-    shapes = {
-        name: [-1 if size is None else size for size in shape]
-        for name, shape in params["inputs"].items()
-        if shape is not None
-    }
+        try:
+            optimized = tf_loader.tf_optimize(list(inputs), outputs, graph)
+        except RuntimeError:  # it says only that it could not import the graph; the import below says why
+            optimized = graph
     with tf.Graph().as_default() as tf_graph:
         tf.import_graph_def(optimized, name="")
-        converted = tfonnx.process_tf_graph(
-            tf_graph, opset=params["opset"], shape_override=shapes, input_names=list(inputs), output_names=outputs
-        )
-        # without copies: tf2onnx would duplicate the whole graph before each of a dozen optimizers, several times over
-        converted = optimizer.optimize_graph(converted, catch_errors=copy_first)
-        return converted.make_model(params["description"], graph_name="tfinspect")
+        return tfonnx.process_tf_graph(tf_graph, opset=params["opset"], input_names=list(inputs), output_names=outputs)
+
+
+def _optimize(translated: Any, *, copies: bool) -> Any:  # noqa: ANN401 - tf2onnx's Graph; a ModelProto
+    """Remove needless Transposes and the like.
+
+    Args:
+        translated: changed in place.
+        copies: let tf2onnx duplicate the graph before each of a dozen optimizers, several times over, so that one which
+            fails can be left out.
+    """
+    from tf2onnx import optimizer
+
+    return optimizer.optimize_graph(translated, catch_errors=copies).make_model("", graph_name="tfinspect")
 
 
 def _raise_unsupported(graph: Any, log: _Log) -> None:  # noqa: ANN401 - a GraphDef

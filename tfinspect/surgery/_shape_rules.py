@@ -9,7 +9,7 @@ from tfinspect.ir.shapes import merge as merge_shapes
 from tfinspect.surgery._shape_arithmetic import common, fixed, gathered, same, table
 from tfinspect.surgery._shape_rules_arrays import ARRAY_RULES
 from tfinspect.surgery._shape_rules_layers import LAYER_RULES
-from tfinspect.surgery.ops import is_update
+from tfinspect.surgery.ops import is_side_effect, is_update
 from tfinspect.surgery.shapes import TensorType
 
 if TYPE_CHECKING:
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from tfinspect.surgery.shapes import Call
 
 _PRODUCER_KNOWS_SCALARS = 22  # before, `Placeholder` could not tell a scalar from an unknown shape
+
+# ops whose first output has a type of its own although an attribute names that of another
+_OTHER_TYPES = (
+    "_", "Accumulator", "Conditional", "Dense", "Deserialize", "Infeed", "Outfeed", "Prelinearize", "Ragged",
+    "Resource", "Sparse", "Take", "TensorArray", "Xla",
+)  # fmt: skip
 
 
 def _placeholder(call: Call) -> list[TensorType]:
@@ -130,16 +136,19 @@ def _function_call(call: Call) -> list[TensorType]:
 
 def fallback(call: Call) -> Iterable[TensorType]:
     """An op without a rule: its type where one attribute can only mean that, its shape unknown."""
-    if call.node.op in call.functions:
+    op = call.node.op
+    if op in call.functions:
         return _function_call(call)
-    for name in ("Tout", "out_type", "output_type", "DstT", "Toutput", "dtype", "output_types", "Tidx"):
+    if is_update(op) and call.ins and call.dtype(0) is not DType.RESOURCE:  # gives the variable back
+        return same(call)
+    if is_side_effect(op) or op.startswith(_OTHER_TYPES):
+        return []
+    for name in ("Tout", "out_type", "output_type", "DstT", "Toutput", "dtype"):
         attr = call.node.attrs.get(name)
         if attr is not None and attr.kind == "type":
             return [TensorType(attr.value, None)]
-        if attr is not None and attr.kind == "list":
+        if attr is not None and attr.kind == "list" and name == "Tout":
             return listed_types(call, name)
-    if is_update(call.node.op) and call.dtype(0) is not DType.RESOURCE and call.ins:  # gives the variable back
-        return same(call)
     return []
 
 

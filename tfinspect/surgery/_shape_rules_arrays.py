@@ -33,7 +33,7 @@ _UNARY = (
     "Identity RefIdentity StopGradient PreventGradient CheckNumerics CheckNumericsV2 Print Snapshot DebugIdentity "
     "Relu Relu6 Elu Selu LeakyRelu Softplus Softsign Sigmoid Tanh Exp Expm1 Log Log1p Neg Abs Square Sqrt Rsqrt "
     "Reciprocal Inv Sign Floor Ceil Round Rint Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Erfc Erfinv "
-    "Ndtri Lgamma Digamma LogicalNot Invert Softmax LogSoftmax L2Normalize LRN ZerosLike OnesLike ClipByValue Reverse "
+    "Ndtri Lgamma Digamma LogicalNot Invert Softmax LogSoftmax LRN ZerosLike OnesLike ClipByValue Reverse "
     "ReverseV2 ReverseSequence Cumsum Cumprod RandomShuffle InvertPermutation FakeQuantWithMinMaxArgs "
     "FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel QuantizeAndDequantize QuantizeAndDequantizeV2 "
     "QuantizeAndDequantizeV3 MatrixBandPart BatchMatrixBandPart MatrixInverse Cholesky Roll Conj AdjustContrast "

@@ -14,6 +14,7 @@ from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.shapes import Shape, compatible, format_shape
 from tfinspect.surgery._edges import behind_identities, drop_dangling, redirect
 from tfinspect.surgery.drop_updates import is_update
+from tfinspect.surgery.ops import DEQUEUES, ITERATOR_GETS, ITERATORS, PLACEHOLDERS, QUEUES
 from tfinspect.surgery.prune import check_ref
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph, Node
     from tfinspect.surgery.shapes import TensorTypes
 
-_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
-_SOURCES = _PLACEHOLDERS | {
-    "QueueDequeue", "QueueDequeueV2", "QueueDequeueMany", "QueueDequeueManyV2", "QueueDequeueUpTo",
-    "QueueDequeueUpToV2", "IteratorGetNext", "OneShotIterator", "RandomShuffleQueue", "RandomShuffleQueueV2",
-    "FIFOQueue", "FIFOQueueV2", "ReaderRead", "ReaderReadV2",
-}  # fmt: skip
+_SOURCES = PLACEHOLDERS | QUEUES | DEQUEUES | ITERATOR_GETS | ITERATORS
 _TRAINED = frozenset({"Const", "Variable", "VariableV2", "VarHandleOp"})
 _LAYERS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D"})
 _SOFTMAX = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
@@ -41,11 +37,11 @@ class UnconnectedHead:
     """A classifier that waits for bottlenecks.
 
     Attributes:
-        input: the placeholder's tensor.
+        placeholder: what its bottlenecks were fed to.
         outputs: logits and softmax, or whatever it ends in.
     """
 
-    input: TensorRef
+    placeholder: TensorRef
     outputs: tuple[TensorRef, ...]
 
 
@@ -72,7 +68,7 @@ def find_unconnected_head(graph: Graph, bottleneck: TensorRef, types: TensorType
     heads: list[UnconnectedHead] = []
     looked: list[str] = []
     for node in graph.nodes:
-        if node.op not in _PLACEHOLDERS or node.name in behind or node.name in above:
+        if node.op not in PLACEHOLDERS or node.name in behind or node.name in above:
             continue
         ref = TensorRef(node.name)
         own = types.type_of(ref)
@@ -89,9 +85,9 @@ def find_unconnected_head(graph: Graph, bottleneck: TensorRef, types: TensorType
     if heads:
         raise UsageError(
             f"{len(heads)} classifiers could be connected to `{bottleneck}`",
-            details=[f"{head.input} -> {', '.join(map(str, head.outputs))}" for head in heads],
+            details=[f"{head.placeholder} -> {', '.join(map(str, head.outputs))}" for head in heads],
             hint="freeze the one you mean by itself and give it with --head",
-            evidence={"candidates": [str(head.input) for head in heads]},
+            evidence={"candidates": [str(head.placeholder) for head in heads]},
         )
     connected = _classifier(graph, bottleneck)
     if connected:
@@ -190,7 +186,7 @@ def _varying(graph: Graph, start: TensorRef, reachable: set[str]) -> set[str]:
         if node.name != start.name and node.name not in reachable and node.op in _SOURCES and not _is_scalar(node)
     ]
     # what the start itself is computed from does not count: beyond the start everything comes through it
-    above = _upstream(graph, start.name) if graph.by_name[start.name].op not in _PLACEHOLDERS else set()
+    above = _upstream(graph, start.name) if graph.by_name[start.name].op not in PLACEHOLDERS else set()
     sources = [ref for ref in sources if ref.name not in above]
     found = downstream(graph, sources) | {node.name for node in graph.nodes if is_update(node)}
     waiting = [TensorRef(name) for name in found if is_update(graph.by_name[name])]

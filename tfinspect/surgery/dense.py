@@ -62,7 +62,7 @@ def _linear(nodes: list[Node], layer: DenseLayer, source: TensorRef, scope: str,
     dtype = Attr.of(layer.weights.dtype)
     weights = const(f"{scope}/weights", layer.weights)
     product = result if layer.biases is None else f"{scope}/MatMul"
-    attrs = {"T": dtype, "transpose_a": Attr.of(False), "transpose_b": Attr.of(False)}  # noqa: FBT003 - the values
+    attrs = {"T": dtype, "transpose_a": Attr.of(value=False), "transpose_b": Attr.of(value=False)}
     nodes += [weights, Node(product, "MatMul", (as_input(source), weights.name), attrs)]
     if layer.biases is not None:
         biases = const(f"{scope}/biases", layer.biases)

@@ -14,9 +14,11 @@ from tfinspect.ir.graph import Graph, Node, const
 from tfinspect.surgery._edges import drop_dangling
 from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
 from tfinspect.surgery.handles import follow_handles, plain_read, true_like
+from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.reference_ops import plain_form
 from tfinspect.surgery.prune import prune
-from tfinspect.surgery.reconcile import VARIABLES, check_restorable, value_of, variable_keys
+from tfinspect.surgery.reconcile import VARIABLES, value_of, variable_keys
+from tfinspect.surgery.restorable import check_restorable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -70,7 +72,7 @@ def fold_variables(
         SurgeryError: an output depends on an update of a variable, or a handle goes where it cannot be followed.
         NodeNotFoundError: an output is not in the graph.
     """
-    kept, updates = drop_updates(prune(graph, outputs, feeds), outputs)
+    kept, updates = drop_updates(inline_functions(prune(graph, outputs, feeds), outputs), outputs)
     kept = prune(kept, outputs)
     refuse_updates(kept, outputs)
     read = _read(kept, outputs)

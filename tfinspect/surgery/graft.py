@@ -18,7 +18,7 @@ from tfinspect.ir.shapes import Shape, compatible, format_shape
 from tfinspect.ir.tensors import same_tensor
 from tfinspect.surgery._edges import cleaned, drop_dangling, redirect, without_colocation
 from tfinspect.surgery.dense import dense_nodes
-from tfinspect.surgery.modernize.deprecated import deprecated_since
+from tfinspect.surgery.ops import DEPRECATED
 from tfinspect.surgery.prune import check_ref, needed, prune
 from tfinspect.surgery.rename import prefix_node
 
@@ -172,8 +172,7 @@ def _check_versions(head: Graph, trunk: Graph) -> None:
     old = {
         node.name: node.op
         for node in head.nodes
-        if (since := deprecated_since(node.op)) is not None
-        and head.versions.producer < since <= trunk.versions.producer
+        if (since := DEPRECATED.get(node.op)) is not None and head.versions.producer < since <= trunk.versions.producer
     }
     if old:
         name, op = next(iter(old.items()))
@@ -295,13 +294,15 @@ def _same(found: Node, expected: Node) -> None:
 
 
 def _assert_dense(table: Mapping[str, Node], head: DenseHead, bottleneck: TensorRef, name: str) -> None:
-    joined = [n for n in table.values() if n.name.startswith(f"{name}/") and bottleneck in n.data_inputs]
-    if len(joined) != 1:
-        raise InvalidGraphError(f"{len(joined)} nodes of the head take `{bottleneck}`, one expected")
+    nodes, _ = dense_nodes(head, bottleneck, name, flatten=f"{name}/reshape" in table)
+    for expected in nodes:
+        if expected.name not in table:
+            raise InvalidGraphError(f"grafting lost `{expected.name}`", evidence={"name": expected.name})
+        _same(table[expected.name], expected)
     for number, layer in enumerate(head.layers):
         scope = name if number == len(head.layers) - 1 else f"{name}/layer_{number}"
         for leaf, tensor in (("weights", layer.weights), ("biases", layer.biases)):
             node = table.get(f"{scope}/{leaf}")
             value = None if node is None else node.tensor()
             if (tensor is None) != (value is None) or (tensor and value and not same_tensor(tensor, value)):
-                raise InvalidGraphError(f"`{scope}/{leaf}` is not what the head holds")
+                raise InvalidGraphError(f"`{scope}/{leaf}` is not what the head holds", evidence={"name": scope})

@@ -128,5 +128,5 @@ def _gather(node: Node, dtype: DType, taken: set[str]) -> list[Node]:
 
 def true_like(node: Node) -> Node:
     """Return a true constant of a node's name, with its control inputs."""
-    made = const(node.name, Tensor.of(True, DType.BOOL))  # noqa: FBT003 - the value
+    made = const(node.name, Tensor.of(value=True, dtype=DType.BOOL))
     return made.replace(inputs=[text for text in node.inputs if text.startswith("^")], device=node.device)

@@ -112,8 +112,8 @@ def _is_steering(flow: Flow, user: int, node: Node, *, is_bool: bool) -> bool:
 def _training_side(flow: Flow, steered: dict[int, bool]) -> bool:
     """Return the value of the flag that means training.
 
-    Training draws random numbers, takes moments of a batch or writes variables on its side of a Switch; where neither side
-    does, or both do, True means training, as TensorFlow's own layers have it.
+    Training draws random numbers, takes moments of a batch or writes variables on its side of a Switch; where neither
+    side does, or both do, True means training, as TensorFlow's own layers have it.
     """
     sides: dict[bool, list[Tensor]] = {False: [], True: []}
     for node, flipped in steered.items():

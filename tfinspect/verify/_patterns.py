@@ -80,8 +80,8 @@ def numbers(shape: tuple[int, ...], rng: np.random.Generator, run: int) -> npt.N
     """Return numbers of no known meaning.
 
     Half of the runs are positive, so that logarithms and roots have something to say; a quarter lies above one (inverse
-    hyperbolic functions), a quarter strictly between -1 and 1 (inverse trigonometric ones); levels differ between runs,
-    so that means vary too.
+    hyperbolic functions), half strictly between -1 and 1 (inverse trigonometric ones); a quarter holds zeros, so
+    that what counts or finds them has something to do. Levels differ between runs, so that means vary too.
     """
     kind = run % 8
     if kind in {0, 4}:
@@ -89,6 +89,9 @@ def numbers(shape: tuple[int, ...], rng: np.random.Generator, run: int) -> npt.N
     if kind in {2, 6}:
         return 1.05 + rng.uniform(0, 3, shape) * rng.uniform(0.5, 1.0)
     if kind in {1, 5}:
-        return rng.uniform(-0.95, 0.95, shape)
+        return rng.uniform(-0.95, 0.95 if kind == 1 else -0.05, shape)
     scale = 1.0 if kind == 3 else 4.0  # noqa: PLR2004 - run 7 reaches into clips
-    return np.asarray(rng.standard_normal(shape) * scale + rng.uniform(-0.5, 0.5))
+    values = rng.standard_normal(shape) * scale + rng.uniform(-0.5, 0.5)
+    share = rng.uniform(0.1, 0.6)
+    zeros = rng.random(shape) < share if values.size > 1 else kind == 3  # noqa: PLR2004 - a lone number is 0 in run 3
+    return np.asarray(np.where(zeros, 0.0, values))

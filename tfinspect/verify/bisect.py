@@ -53,6 +53,7 @@ class _Distance:
     candidate: list[npt.NDArray[Any]]
 
 
+@np.errstate(all="ignore")  # infinities are found by looking for them, squares may overflow
 def first_divergence(
     reference: Runner,
     candidate: Runner,

@@ -101,8 +101,9 @@ class Scales:
     """How much the items of a tensor vary.
 
     Attributes:
-        typical: RMS distance from the median item over the three quarters of the items that vary least; 0 where most
-            items are the same, NaN where no two items have the same shape.
+        typical: RMS distance from the median item of the same shape (or, where no two have the same, from the median
+            element), over the three quarters of the items that vary least; 0 where most are the same, NaN where none
+            is finite.
         own: the scale every item is measured with, never below the typical one.
         magnitude: largest RMS of an item, relative to its scale.
     """
@@ -128,6 +129,12 @@ def scales_of(items: Sequence[Item], *, steps: bool = False) -> Scales:
         if len(members) > 1:
             for at, value in zip(members, _distances([items[m].values for m in members]), strict=True):
                 distance[at] = value
+    if groups and all(len(members) == 1 for members in groups.values()):
+        # every item has a shape of its own: all that is left to measure from is their common level
+        everything = [float64(items[members[0]].values) for members in groups.values()]
+        level = float(np.median(np.concatenate(everything))) if any(e.size for e in everything) else 0.0
+        for (at,), values in zip(groups.values(), everything, strict=True):
+            distance[at] = _rms(values - level)
     known = sorted(d for d in distance if not math.isnan(d))
     kept = known if steps else known[: math.ceil(len(known) * _TYPICAL_SHARE)]
     typical = math.sqrt(sum(d * d for d in kept) / len(kept)) if kept else math.nan

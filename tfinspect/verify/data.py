@@ -11,7 +11,7 @@ import numpy as np
 from tfinspect.errors import FileMissingError, InputError, LimitError, UsageError, WrongKindError, near_names
 from tfinspect.ir.shapes import compatible, format_shape
 from tfinspect.verify.compare import plain_array
-from tfinspect.verify.feeds import BATCHES, FeedSpec, fixed_value
+from tfinspect.verify.feed_spec import BATCHES, FeedSpec, fixed_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,8 +70,9 @@ def _load(path: str) -> dict[str, npt.NDArray[Any]]:
                     evidence={"path": path, "nbytes": size},
                 )
             with np.load(path, allow_pickle=False) as loaded:
-                return {key: loaded[key] for key in loaded.files}
-        found = np.load(path, allow_pickle=False)
+                arrays = {key: loaded[key] for key in loaded.files}
+        else:
+            arrays = {"": np.load(path, allow_pickle=False)}
     except FileNotFoundError:
         raise FileMissingError(f"{path} does not exist", evidence={"path": path}) from None
     except OSError as error:
@@ -79,13 +80,20 @@ def _load(path: str) -> dict[str, npt.NDArray[Any]]:
             f"{path} cannot be read: {(error.strerror or str(error)).lower()}", evidence={"path": path}
         ) from None
     except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise WrongKindError(
-            f"{path} is no .npy or .npz file of plain arrays",
-            details=[str(error).splitlines()[0] if str(error) else type(error).__name__],
-            hint="write it with numpy.savez, without object arrays",
-            evidence={"path": path},
-        ) from None
-    return {"": found}
+        raise _no_arrays(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # what a member without NumPy's magic comes back as
+            raise _no_arrays(path, f"`{key}` is no array")
+    return arrays
+
+
+def _no_arrays(path: str, why: str) -> WrongKindError:
+    return WrongKindError(
+        f"{path} is no .npy or .npz file of plain arrays",
+        details=[why],
+        hint="write it with numpy.savez, without object arrays",
+        evidence={"path": path},
+    )
 
 
 def _choose(path: str, spec: FeedSpec, arrays: Mapping[str, npt.NDArray[Any]], *, alone: bool) -> npt.NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from tfinspect.verify.compare import Item, Scales, float64, is_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -24,7 +24,7 @@ _LEAST_FINITE_SHARE = 0.25
 _PROBED_ELEMENTS = 1 << 16
 _PROBED_ITEMS = 24
 _MANY_ELEMENTS = 16
-_SHARE_MANY, _SHARE_FEW, _SHARE_STEPS = 0.9, 0.5, 0.2  # of the pairs that must be told apart
+_SHARE_MANY, _SHARE_FEW, _SHARE_STEPS = 0.9, 0.5, 0.1  # of the pairs that must be told apart
 _INT_EXACT_MAX = 2.0**24  # whole numbers above are what float32 gives for any large value
 
 
@@ -85,17 +85,29 @@ def unvaried(items: Sequence[Item], scales: Scales) -> str | None:
         return f"only {len(items)} inputs were compared"
     if distinct(items) == 1:
         return "it does not change with the input"
-    if math.isnan(scales.typical):
-        return "every input gives another shape, so that it cannot be told how much it varies"
-    if scales.typical == 0:
+    if not scales.typical > 0:
         return "it does not change with the input for most inputs"
     return None
 
 
 def blind_floats(
-    reference: Sequence[Item], candidate: Sequence[Item], scales: Scales, tolerance: Tolerance, *, steps: bool
+    reference: Sequence[Item],
+    candidate: Sequence[Item],
+    scales: Scales,
+    tolerance: Tolerance,
+    *,
+    steps: bool,
+    layouts: Mapping[int, object],
 ) -> str | None:
     """Negative control: the candidate's answer to one input must fail against the reference's answer to another.
+
+    Args:
+        reference: its items.
+        candidate: its items.
+        scales: of the reference's items.
+        tolerance: the one the output is held to.
+        steps: whether the items hold whole numbers only.
+        layouts: shapes of what was fed, by run. Answers of another shape differ, unless that follows from the feeds'.
 
     Returns:
         Why the check is blind, or None where it sees.
@@ -112,14 +124,14 @@ def blind_floats(
 
     size = max((reference[at].values.size for at in usable), default=0)
     needed = _SHARE_STEPS if steps else (_SHARE_MANY if size >= _MANY_ELEMENTS else _SHARE_FEW)
-    return _blind(reference, usable, passes, needed)
+    return _blind(reference, usable, passes, needed, layouts)
 
 
-def blind_exact(reference: Sequence[Item], candidate: Sequence[Item]) -> str | None:
+def blind_exact(reference: Sequence[Item], candidate: Sequence[Item], layouts: Mapping[int, object]) -> str | None:
     """Do the negative control for integers, booleans and strings, which repeat by their nature."""
     keys = [_key(item.values) for item in reference]
     others = [_key(item.values) for item in candidate]
-    return _blind(reference, list(range(len(reference))), lambda i, j: others[i] == keys[j], _SHARE_STEPS)
+    return _blind(reference, list(range(len(reference))), lambda i, j: others[i] == keys[j], _SHARE_STEPS, layouts)
 
 
 def _probe(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -127,16 +139,29 @@ def _probe(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return float64(flat[:: max(1, flat.size // _PROBED_ELEMENTS)])
 
 
-def _blind(items: Sequence[Item], usable: list[int], passes: Callable[[int, int], bool], needed: float) -> str | None:
+def _blind(
+    items: Sequence[Item],
+    usable: list[int],
+    passes: Callable[[int, int], bool],
+    needed: float,
+    layouts: Mapping[int, object],
+) -> str | None:
     stride = max(1, math.ceil(len(usable) / _PROBED_ITEMS))
     probed = usable[::stride]
     pairs = [(i, j) for i in probed for j in probed if i != j and items[i].values.shape == items[j].values.shape]
-    if not pairs:
-        return "no two inputs give the same shape, so that the check cannot be tested against itself"
     told_apart = sum(not passes(i, j) for i, j in pairs)
-    if told_apart >= needed * len(pairs) and told_apart:
+    others = sum(
+        layouts[items[i].run] == layouts[items[j].run]
+        for i in probed
+        for j in probed
+        if items[i].values.shape != items[j].values.shape
+    )
+    if not pairs and not others:
+        return "no two inputs give the same shape, so that the check cannot be tested against itself"
+    total = len(pairs) + others
+    if told_apart + others >= needed * total:
         return None
     return (
         "the check is blind: the answer to one input would pass for the answer to another in "
-        f"{len(pairs) - told_apart} of {len(pairs)} pairs"
+        f"{len(pairs) - told_apart} of {total} pairs"
     )

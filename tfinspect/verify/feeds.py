@@ -10,74 +10,28 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfinspect.errors import UsageError
 from tfinspect.ir.dtypes import DType
-from tfinspect.ir.shapes import format_shape
 from tfinspect.verify import _jpeg, _patterns
+from tfinspect.verify.data import feeds_from
+from tfinspect.verify.feed_spec import IMAGE_RANKS, FeedSpec, concrete, fixed_value, likely_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from tfinspect.ir.shapes import Shape
+__all__ = ["FeedSpec", "feeds_from", "likely_kind", "make_feeds"]
 
-Kind = Literal["image", "pixels", "jpeg", "ids", "flag", "text", "any"]
-BATCHES = (1, 2, 3, 1, 2, 1, 3, 2)
-IMAGE_SIZES = ((65, 81), (65, 81), (97, 129))  # height, width; odd, so that rounding of paddings and strides shows
-OTHER_SIZE = 5
 FEW_SAMPLES, MANY_SAMPLES = 8, 16
 _TINY_SIZE = 4096  # elements over all inputs below which twice the samples cost nothing
-_IMAGE_CHANNELS = (1, 3, 4)
-_IMAGE_RANKS = (3, 4)
-_SMALLEST_IMAGE = 16
 _HIGHEST_ID = 3  # vocabularies and axes are rarely shorter, so that a gather stays in range
 _JPEG_SIZES = ((40, 48), (48, 33), (37, 64), (32, 32))
 _WORDS = (b"cat", b"a small dog", b"Zebra 7", b"", b"tulips, red", b"caf\xc3\xa9", b"the quick brown fox", b"0.5")
-
-
-@dataclass(frozen=True, slots=True)
-class FeedSpec:
-    """One input, and what to feed it.
-
-    Attributes:
-        name: `name:index`, the key of the feeds made.
-        dtype: element type.
-        shape: as far as it is known.
-        kind: `image` (floats around [-1, 1]), `pixels` (0 to 255), `jpeg` (encoded files), `ids` (small indices from
-            0), `flag` (both truth values), `text`, or `any`.
-        low: least value, where the model demands one; with `high` it keeps every sample inside.
-        high: greatest value, inclusive.
-        value: a value that is always fed (phase flags); broadcast to the shape where that is known.
-        sizes: sizes for unknown dimensions, by axis; None keeps the default for that axis.
-    """
-
-    name: str
-    dtype: DType
-    shape: Shape
-    kind: Kind = "any"
-    low: float | None = None
-    high: float | None = None
-    value: npt.ArrayLike | None = None
-    sizes: tuple[int | None, ...] = ()
-
-
-def likely_kind(dtype: DType, shape: Shape) -> Kind:
-    """Return the kind an input of that dtype and shape most likely is; `jpeg` cannot be told from them."""
-    if dtype is DType.STRING:
-        return "text"
-    if dtype is DType.BOOL:
-        return "flag"
-    if shape is not None and len(shape) in _IMAGE_RANKS and (shape[-1] is None or shape[-1] in _IMAGE_CHANNELS):
-        height, width = shape[-3:-1]
-        if all(size is None or size >= _SMALLEST_IMAGE for size in (height, width)):
-            return "pixels" if dtype.is_integer else "image"
-    return "ids" if dtype.is_integer else "any"
 
 
 def make_feeds(
@@ -100,13 +54,14 @@ def make_feeds(
         if spec.dtype in (DType.RESOURCE, DType.VARIANT, DType.INVALID):
             raise UsageError(f"`{spec.name}` is a {spec.dtype} and cannot be fed", evidence={"name": spec.name})
     if samples is None:
-        tiny = all(math.prod(_concrete(spec, 0)) <= _TINY_SIZE for spec in specs)
+        tiny = all(math.prod(concrete(spec, 0)) <= _TINY_SIZE for spec in specs)
         samples = MANY_SAMPLES if tiny else FEW_SAMPLES
-    return [{spec.name: _make(spec, seed, run) for spec in specs} for run in range(samples)]
+    # arithmetic on arrays of no dimensions gives scalars, which no runtime takes
+    return [{spec.name: np.asarray(_make(spec, seed, run)) for spec in specs} for run in range(samples)]
 
 
 def _make(spec: FeedSpec, seed: int, run: int) -> npt.NDArray[Any]:
-    shape = _concrete(spec, run)
+    shape = concrete(spec, run)
     if spec.value is not None:
         return fixed_value(spec, run)
     # the name takes part, so that two inputs of one shape do not get the same values
@@ -116,7 +71,7 @@ def _make(spec: FeedSpec, seed: int, run: int) -> npt.NDArray[Any]:
     if spec.dtype is DType.BOOL or (spec.kind == "flag" and spec.dtype.is_integer):
         # two flags must not always be true together
         return _truths(shape, rng, run >> (zlib.crc32(spec.name.encode()) & 1)).astype(spec.dtype.numpy)
-    if spec.kind in {"image", "pixels"} and len(shape) in _IMAGE_RANKS:
+    if spec.kind in {"image", "pixels"} and len(shape) in IMAGE_RANKS:
         return _image(spec, shape, rng, run)
     if spec.dtype.is_integer or not (spec.dtype.is_floating or _is_complex(spec.dtype)):
         return _integers(spec, shape, rng, run)
@@ -128,49 +83,6 @@ def _make(spec: FeedSpec, seed: int, run: int) -> npt.NDArray[Any]:
 
 def _is_complex(dtype: DType) -> bool:
     return dtype in (DType.COMPLEX64, DType.COMPLEX128)
-
-
-def _concrete(spec: FeedSpec, run: int) -> tuple[int, ...]:
-    """Return the shape of one run, every unknown dimension chosen."""
-    shape = spec.shape
-    if shape is None:
-        if spec.kind in {"flag", "jpeg", "text"} or spec.value is not None:
-            return ()
-        shape = (None,) * 4 if spec.kind in {"image", "pixels"} else (None,) * (len(spec.sizes) or 2)
-    rank = len(shape)
-    image = spec.kind in {"image", "pixels"} and rank in _IMAGE_RANKS
-    height_width = IMAGE_SIZES[run % len(IMAGE_SIZES)]
-    chosen = []
-    for axis, size in enumerate(shape):
-        hint = spec.sizes[axis] if axis < len(spec.sizes) else None
-        if size is not None:
-            chosen.append(size)
-        elif hint is not None:
-            chosen.append(hint)
-        elif image and axis >= rank - 3:
-            chosen.append((*height_width, 3)[axis - (rank - 3)])
-        elif axis == 0:
-            chosen.append(BATCHES[run % len(BATCHES)])
-        else:
-            chosen.append(OTHER_SIZE)
-    return tuple(chosen)
-
-
-def fixed_value(spec: FeedSpec, run: int) -> npt.NDArray[Any]:
-    """Return the value of an input that always gets the same, in the shape of one run.
-
-    Raises:
-        UsageError: it does not fit the input.
-    """
-    shape = _concrete(spec, run)
-    try:
-        value = np.asarray(spec.value, dtype=spec.dtype.numpy)
-        return np.broadcast_to(value, shape).copy() if spec.shape is not None else value
-    except (ValueError, TypeError, OverflowError):
-        raise UsageError(
-            f"the value given for `{spec.name}` does not fit {spec.dtype} {format_shape(spec.shape)}",
-            evidence={"name": spec.name, "dtype": str(spec.dtype)},
-        ) from None
 
 
 def _strings(spec: FeedSpec, shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[Any]:
@@ -210,8 +122,10 @@ def _integers(spec: FeedSpec, shape: tuple[int, ...], rng: np.random.Generator, 
 
 def _image(spec: FeedSpec, shape: tuple[int, ...], rng: np.random.Generator, run: int) -> npt.NDArray[Any]:
     bounded = spec.low is not None or spec.high is not None or spec.kind == "pixels" or spec.dtype.is_integer
-    images = shape if len(shape) == max(_IMAGE_RANKS) else (1, *shape)
+    images = shape if len(shape) == max(IMAGE_RANKS) else (1, *shape)
     out = np.empty(images)
+    if not out.size:
+        return out.reshape(shape).astype(spec.dtype.numpy)
     for at in range(images[0]):
         # members of a batch differ in kind as well, so that a batch that is mixed up shows
         out[at] = _patterns.image(images[1:], rng, run + 3 * at, bounded=bounded)

@@ -148,6 +148,7 @@ class _Vectors:
             return np.where((self.values >= 0).all(axis=1, keepdims=True), 1 / np.sqrt(self.values + epsilon), np.nan)
 
 
+@np.errstate(all="ignore")  # arbitrary bits are tried as if they were variances
 def discover(
     left: Mapping[str, Tensor], source: Mapping[str, Tensor], epsilons: Iterable[float]
 ) -> dict[str, tuple[str, ...]]:
@@ -174,16 +175,18 @@ def discover(
 
     # kernels first: they say which scales are in use, and the biases need those
     for name, tensor in sorted(wanted, key=lambda entry: -entry[1].size):
-        array = np.asarray(tensor.numpy(), dtype=np.float64)
+        array = np.ascontiguousarray(tensor.numpy(), dtype=np.float64)
         if array.ndim >= 2 and max(array.shape) < array.size:  # noqa: PLR2004 - anything but a vector
             hit = _find_kernel(array, tensor.dtype, source, vectors, tried)
+            origin = hit[0][1:] if hit is not None else ()
         else:
             length = array.size
             hit = _find_scale(array.reshape(-1), tensor.dtype, vectors(length), tried)
+            origin = hit[0] if hit is not None else ()
         if hit is not None:
             names, scale = hit
             found[name] = names
-            scales.setdefault(scale.size, []).append((scale, names))
+            scales.setdefault(scale.size, []).append((scale, origin))
     for name, tensor in wanted:
         if name not in found and tensor.size in scales:
             array = np.asarray(tensor.numpy(), dtype=np.float64).reshape(-1)

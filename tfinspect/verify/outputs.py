@@ -30,7 +30,7 @@ from tfinspect.verify.tolerance import Override, Precision, Tolerance, precision
 from tfinspect.verify.verdict import Verdict, combine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -56,6 +56,7 @@ class Series:
         reference: (run, array) of the reference.
         candidate: the same runs of the candidate.
         leads: first dimensions of the inputs, a run each.
+        layouts: shapes of the inputs, by run.
         repeats: runs that were fed what an earlier run was fed already.
         reference_again: (run, array) of the reference in another variant, for some runs.
         candidate_again: the same of the candidate.
@@ -67,11 +68,13 @@ class Series:
     reference: Sequence[tuple[int, npt.NDArray[Any]]]
     candidate: Sequence[tuple[int, npt.NDArray[Any]]]
     leads: Sequence[frozenset[int]]
+    layouts: Mapping[int, object]
     repeats: frozenset[int] = frozenset()
     reference_again: Sequence[tuple[int, npt.NDArray[Any]]] = ()
     candidate_again: Sequence[tuple[int, npt.NDArray[Any]]] = ()
 
 
+@np.errstate(all="ignore")  # infinities are found by looking for them, squares may overflow
 def judge_output(
     series: Series, override: Override | None = None, logits: tuple[Series, OutputReport] | None = None
 ) -> OutputReport:
@@ -146,7 +149,7 @@ def _judge_exact(report: OutputReport, series: Series, logits: OutputReport | No
     want, got = _fresh(series, want), _fresh(series, got)
     if evidence.distinct(want) == 1:
         return _with(report, Verdict.INCONCLUSIVE, "it does not change with the input")
-    blind = evidence.blind_exact(want, got)
+    blind = evidence.blind_exact(want, got, series.layouts)
     if blind is not None:
         return _with(report, Verdict.INCONCLUSIVE, blind)
     return _with(report, Verdict.PASS)
@@ -218,7 +221,9 @@ def _judge_floats(report: OutputReport, series: Series, override: Override | Non
         report = _judge_distance(report, series, found, tolerance, precision)
     if report.verdict is not Verdict.PASS:
         return report
-    blind = evidence.blind_floats(fresh, _fresh(series, got), scales_of(fresh, steps=steps), tolerance, steps=steps)
+    blind = evidence.blind_floats(
+        fresh, _fresh(series, got), scales_of(fresh, steps=steps), tolerance, steps=steps, layouts=series.layouts
+    )
     return report if blind is None else _with(report, Verdict.INCONCLUSIVE, blind)
 
 

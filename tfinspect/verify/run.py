@@ -64,13 +64,13 @@ class Run:
         arrays: by fetched name; empty where the runtime refused.
         refusal: the runtime's words, empty where it answered.
         digest: of the values fed, so that repetitions are known.
-        leads: first dimensions of the values fed.
+        shapes: of the values fed.
     """
 
     arrays: Mapping[str, npt.NDArray[Any]]
     refusal: str
     digest: str
-    leads: frozenset[int]
+    shapes: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,14 @@ def record(
     total = len(feeds) + min(variant_runs, len(feeds)) * len(others)
     done = 0
     for feed in feeds:
-        digest, leads = _digest(feed.values()), frozenset(np.shape(v)[0] for v in feed.values() if np.ndim(v))
+        digest, shapes = _digest(feed.values()), tuple(np.shape(value) for value in feed.values())
         try:
             answer = runner.run(fetches, feed, variant=default)
         except RuntimeFailedError as error:
             errors.append(error)
-            runs.append(Run({}, error.message, digest, leads))
+            runs.append(Run({}, error.message, digest, shapes))
         else:
-            runs.append(Run(_named(fetches, answer), "", digest, leads))
+            runs.append(Run(_named(fetches, answer), "", digest, shapes))
         done += 1
         if progress is not None:
             progress(done, total)
@@ -267,6 +267,7 @@ def _series(
         seen.add(digest)
     return Series(
         names[0], names[1], op, arrays(reference, names[0]), arrays(candidate, names[1]),
-        [reference.runs[number].leads for number in common], frozenset(repeats),
+        [frozenset(shape[0] for shape in reference.runs[number].shapes if shape) for number in common],
+        {number: reference.runs[number].shapes for number in common}, frozenset(repeats),
         again(reference, names[0]), again(candidate, names[1]),
     )  # fmt: skip

@@ -46,10 +46,12 @@ def command(
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     done = freeze_file(checkpoint, output, graph=graph, outputs=outputs or (), force=force, dry_run=dry_run)
-    extra: dict[str, object] = {"variables": len(done.report.frozen), "notes": list(done.report.notes)}
-    for note in done.report.notes:
-        terminal.note(note)
-    print_change(
-        terminal, "freeze", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra
+    report = done.report
+    extra: dict[str, object] = {"variables": dict(report.restored), "unused": list(report.unused)}
+    for node, update in report.updates:
+        terminal.detail(f"dropped the update {update} that ran before {node}")
+    terminal.note(
+        f"restored {len(report.restored)} variables; {len(report.unused)} weights of the checkpoint not needed"
     )
+    print_change(terminal, "freeze", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
     terminal.next_step(f"tfinspect export {output} --onnx")

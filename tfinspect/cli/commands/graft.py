@@ -18,7 +18,9 @@ def command(
     output: RequiredOutput,
     head: Annotated[
         str | None,
-        typer.Option("--head", metavar="HEAD", help=".npz, frozen .pb, or a checkpoint with its .meta", show_default=False),
+        typer.Option(
+            "--head", metavar="HEAD", help=".npz, frozen .pb, or a checkpoint with its .meta", show_default=False
+        ),
     ] = None,
     head_scope: Annotated[
         str | None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from tfinspect.cli.terminal import Terminal
 from tfinspect.ir.shapes import format_shape
 
 
-class Only(str, Enum):
+class Only(StrEnum):
     """What `--only` takes."""
 
     inputs = "inputs"
@@ -64,7 +65,7 @@ def command(
         return
     count = 0
 
-    def cells() -> object:
+    def cells() -> Iterator[tuple[str, ...]]:
         nonlocal count
         for row in rows:
             count += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -15,7 +15,7 @@ from tfinspect.cli.terminal import Terminal
 from tfinspect.ir.shapes import format_shape
 
 
-class RoleChoice(str, Enum):
+class RoleChoice(StrEnum):
     """What `--role` takes."""
 
     weight = "weight"
@@ -27,9 +27,7 @@ class RoleChoice(str, Enum):
 def command(
     checkpoint: Annotated[
         str,
-        typer.Argument(
-            metavar="CKPT", help="Prefix, .index, .data-*, .meta, V1 file, or folder", show_default=False
-        ),
+        typer.Argument(metavar="CKPT", help="Prefix, .index, .data-*, .meta, V1 file, or folder", show_default=False),
     ],
     *,
     match: Annotated[
@@ -66,7 +64,9 @@ def command(
         info = opened.variable(read)
         value = opened.read(read)
         if json:
-            listed = [v.decode("utf-8", "replace") for v in value.reshape(-1)] if value.dtype.hasobject else value.tolist()
+            listed = (
+                [v.decode("utf-8", "replace") for v in value.reshape(-1)] if value.dtype.hasobject else value.tolist()
+            )
             terminal.json(
                 "value/1", {"name": info.name, "dtype": str(info.dtype), "shape": list(info.shape), "value": listed}
             )

@@ -80,7 +80,7 @@ def _fused(graph: Graph, node: Node, taken: set[str]) -> list[Node] | None:
         "T": Attr.of(DType.FLOAT),
         "epsilon": node.attrs["variance_epsilon"] if "variance_epsilon" in node.attrs else Attr.of(0.0),
         "data_format": Attr.of("NHWC"),
-        "is_training": Attr.of(False),  # noqa: FBT003 - the value
+        "is_training": Attr.of(value=False),
     }
     inputs = (as_input(t), scale, as_input(beta), as_input(mean), as_input(variance), *_controls(node))
     return [*made, Node(node.name, "FusedBatchNorm", inputs, attrs, device=node.device)]
