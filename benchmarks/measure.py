@@ -41,7 +41,9 @@ def run(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
     return Measured(time.perf_counter() - start, peak, process.returncode)
 
 
-def best(command: Sequence[str], *, repeat: int, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Measured:
+def best(
+    command: Sequence[str], *, repeat: int, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Measured:
     """Run a command several times and return the fastest run, with the highest peak of all.
 
     Raises:

@@ -122,7 +122,9 @@ def test_listing_does_not_load_numpy_or_rich() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_examples(name: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "tfinspect", name, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tfinspect", name, "--help"], capture_output=True, text=True, check=True
+    )
     assert "Examples:" in done.stdout
     assert f"$ tfinspect {name}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -9,6 +10,8 @@ def main() -> None:
     """Run the command line and leave with its exit status."""
     from tfinspect.cli.app import run
 
+    # a listing makes hundreds of thousands of nodes and drops none: looking for garbage among them is lost time
+    gc.set_threshold(500_000, 50, 50)
     sys.exit(run(sys.argv[1:]))
 
 

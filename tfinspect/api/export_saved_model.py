@@ -111,9 +111,13 @@ def export_saved_model(
             for spec in signature.outputs
         ]
         _, fetches = verify_run.fetches_of(pairs)
-        with phase("loading the SavedModel in TensorFlow"), runtimes.tensorflow_saved_model(staged) as runner:
+        with (
+            phase("loading the SavedModel in TensorFlow"),
+            proof.named(staged, target),
+            runtimes.tensorflow_saved_model(staged) as runner,
+        ):
             renamed = [{keys[name]: value for name, value in feed.items()} for feed in feeds]
-            answers = verify_run.record(runner, fetches, renamed, path=str(target))
+            answers = verify_run.record(runner, fetches, renamed, path=str(target), may_refuse=True)
         with phase("running the reference in TensorFlow"):
             report = verify_run.judge(
                 truth.result(),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api.listing import fetched, given_shapes
 from tfinspect.surgery.bottlenecks import Bottleneck, find_bottlenecks
 from tfinspect.surgery.endpoints import Endpoint, find_inputs, find_outputs
 from tfinspect.surgery.ops import blockers
@@ -136,14 +137,12 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
 
 def describe_graph(graph: Graph, inputs: Sequence[str] = ()) -> GraphInfo:
     """Describe a graph; `inputs` are tensors with shapes, as `X:0[1,28,28,1]`."""
-    from tfinspect.api.listing import given_shapes
-
     types = TensorTypes(graph, given_shapes(graph, inputs))
-    starts = find_inputs(graph, types)
     ends = find_outputs(graph, types)
+    starts = find_inputs(graph, types, [e.ref for e in ends] or None)
     flags = phase_flags(graph, types)
     data = [e for e in starts if e.kind != "phase"]
-    cuts = find_bottlenecks(graph, types, [e.ref for e in data], [e.ref for e in ends]) if data and ends else []
+    cuts = find_bottlenecks(graph, types, [e.ref for e in data], fetched(ends)) if data and ends else []
     counts = Counter(node.op for node in graph.nodes)
     constants = [t for node in graph.nodes if node.op == "Const" and (t := node.tensor()) is not None]
     return GraphInfo(

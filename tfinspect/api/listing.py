@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.dtypes import DType
     from tfinspect.ir.graph import Graph, Node
     from tfinspect.ir.shapes import Shape
+    from tfinspect.surgery.endpoints import Outputs
 
 Only = Literal["inputs", "outputs", "bottlenecks"]
 
@@ -105,21 +106,21 @@ def _filters(op: str | None, match: str | None, scope: str | None) -> Iterator[C
         yield lambda node: node.name == base or node.name.startswith(base + "/")
 
 
+def fetched(outputs: Outputs) -> list[TensorRef]:
+    """Return the outputs a cut must serve: all where they are certain, else the likeliest alone."""
+    return [end.ref for end in (outputs if outputs.certain else outputs[:1])]
+
+
 def _only(graph: Graph, types: TensorTypes, only: Only) -> tuple[Node, ...]:
     outputs = find_outputs(graph, types)
+    inputs = find_inputs(graph, types, [end.ref for end in outputs] or None)
     if only == "outputs":
         refs = [end.ref for end in outputs]
+    elif only == "inputs":
+        refs = [end.ref for end in inputs]
     else:
-        inputs = find_inputs(graph, types)
-        if only == "inputs":
-            refs = [end.ref for end in inputs]
-        else:
-            refs = [
-                b.ref
-                for b in find_bottlenecks(
-                    graph, types, [e.ref for e in inputs if e.kind != "phase"], [e.ref for e in outputs]
-                )
-            ]
+        data = [end.ref for end in inputs if end.kind != "phase"]
+        refs = [cut.ref for cut in find_bottlenecks(graph, types, data, fetched(outputs))] if data and outputs else []
     return tuple(graph.node(name) for name in dict.fromkeys(ref.name for ref in refs))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tfinspect.api.listing import given_shapes
 from tfinspect.api.load import open_graph
 from tfinspect.errors import AmbiguousOutputsError, UsageError
 from tfinspect.ir.refs import TensorRef, parse_shaped
@@ -14,8 +15,9 @@ from tfinspect.surgery.endpoints import find_inputs, find_outputs
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.fold_variables import fold_variables
 from tfinspect.surgery.images import pixels
+from tfinspect.surgery.ops import VARIABLES
 from tfinspect.surgery.phase import phase_flags
-from tfinspect.surgery.prune import placeholder_refs, prune, replace_with_placeholders
+from tfinspect.surgery.prune import needed, placeholder_refs, prune, replace_with_placeholders
 from tfinspect.surgery.set_values import defaults_to_values, parse_setting, set_values
 from tfinspect.surgery.shapes import TensorTypes
 
@@ -104,13 +106,32 @@ def model_graph(model: Model) -> Graph:
     return model.graph
 
 
-def fold(model: Model, outputs: Sequence[TensorRef]) -> Graph:
-    """Return the graph with the checkpoint's values as constants, where the model has a checkpoint."""
+def fold(model: Model, outputs: Sequence[TensorRef], starts: Sequence[TensorRef] = ()) -> Graph:
+    """Return the graph with the checkpoint's values as constants, where the model has a checkpoint.
+
+    Args:
+        model: as `open_graph` gives it.
+        outputs: only variables that these need.
+        starts: nothing behind these is needed.
+
+    Raises:
+        UsageError: the outputs need variables and there is no checkpoint.
+        UnrestoredVariablesError: the checkpoint lacks what they need.
+    """
     graph = model_graph(model)
-    if model.checkpoint is None:
-        return graph
-    folded, _ = fold_variables(graph, model.checkpoint, outputs, saver=model.saver)
-    return folded
+    if model.checkpoint is not None:
+        folded, _ = fold_variables(graph, model.checkpoint, outputs, saver=model.saver, feeds=starts)
+        return folded
+    names = needed(graph, outputs, starts)
+    variables = [node.name for node in graph.nodes if node.name in names and node.op in VARIABLES]
+    if variables:
+        raise UsageError(
+            f"{model.path or 'the graph'} has {len(variables):,} variables and no checkpoint beside it",
+            details=variables[:5] + ([f"and {len(variables) - 5:,} more"] if len(variables) > 5 else []),  # noqa: PLR2004
+            hint=f"tfinspect freeze CKPT --graph {model.path or 'GRAPH'} -o frozen.pb",
+            evidence={"variables": variables},
+        )
+    return graph
 
 
 def prepare(
@@ -137,13 +158,11 @@ def prepare(
     """
     model = open_graph(path)
     ends = choose_outputs(model, outputs)
-    shaped = [parse_shaped(text) for text in inputs]
-    for ref, _ in shaped:
-        model_graph(model).node(ref.name)
-    starts = [ref for ref, _ in shaped]
-    graph = fold(model, ends)
-    graph = prune(graph, ends, starts)
-    given: dict[TensorRef, Shape] = {ref: shape for ref, shape in shaped if shape is not None}
+    starts = [parse_shaped(text)[0] for text in inputs]
+    whole = TensorTypes(model_graph(model), given_shapes(model_graph(model), inputs))
+    # asked of the whole graph: what is fed hides what stands behind it
+    given = {ref: known for ref in starts if (known := whole.type_of(ref).shape) is not None}
+    graph = prune(fold(model, ends, starts), ends, starts)
     graph, fixed = _fix(graph, starts, settings, model_graph(model), given)
     graph = prune(fold_switches(graph), ends, starts)
     types = TensorTypes(graph, given)
@@ -186,9 +205,11 @@ def _fix(
         if ref.name in graph:
             fixed.append(Setting(ref, value, "--set"))
     named = {s.ref for s in fixed}
-    for flag in phase_flags(graph, TensorTypes(graph, given)):
-        if flag.ref not in named and flag.ref not in starts:
-            fixed.append(Setting(flag.ref, flag.value, flag.why))
+    fixed += [
+        Setting(flag.ref, flag.value, flag.why)
+        for flag in phase_flags(graph, TensorTypes(graph, given))
+        if flag.ref not in named and flag.ref not in starts
+    ]
     graph = set_values(graph, {s.ref: s.value for s in fixed})
     return defaults_to_values(graph, keep=starts), fixed
 

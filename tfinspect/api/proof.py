@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tfinspect import formats, runtimes
 from tfinspect.api.prepare import model_graph
-from tfinspect.errors import RuntimeFailedError, UsageError
+from tfinspect.errors import RuntimeFailedError, TfinspectError, UsageError
 from tfinspect.ir.dtypes import DType
 from tfinspect.surgery.endpoints import softmax_logits
 from tfinspect.surgery.shapes import TensorTypes
@@ -73,6 +73,18 @@ def reference_of(model: Model) -> Iterator[Reference]:
         formats.write_graph(graph, path)
         source = formats.read_graph(path).source
         yield Reference(str(path), None, source.sha256 if source else "")
+
+
+@contextlib.contextmanager
+def named(staged: Path, target: Path) -> Iterator[None]:
+    """Call a file that is not in its place yet by its final name in whatever goes wrong."""
+    try:
+        yield
+    except TfinspectError as error:
+        before, after = str(staged), str(target)
+        error.message = error.message.replace(before, after)
+        error.details = tuple(line.replace(before, after) for line in error.details)
+        raise
 
 
 def feed_spec(spec: TensorSpec, kind: str | None = None) -> FeedSpec:

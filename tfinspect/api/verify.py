@@ -93,11 +93,7 @@ def verify(
     """
     renames = dict(_split_match(text) for text in match)
     candidate = _open(b, (), (), settings)
-    # a model that begins or ends at other tensors than the reference decides where the comparison begins and ends
-    names = [s.name for s in candidate.inputs]
-    reverse = {v: k for k, v in renames.items()}
-    begin = inputs or [reverse.get(name, name) for name in names]
-    reference = _open(a, begin, outputs, settings)
+    reference = _open(a, inputs or _beginning(a, candidate.inputs, renames), outputs, settings)
     pairs_in = _pair_up(reference.inputs, candidate.inputs, renames, "input")
     ends = [s for s in reference.outputs if not outputs or s.name in {str(TensorRef.parse(o)) for o in outputs}]
     pairs_out = _pair_up(ends, candidate.outputs, renames, "output")
@@ -148,6 +144,16 @@ def _open(path: PathLike, inputs: Sequence[str], outputs: Sequence[str], setting
     ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)
     with proof.reference_of(model) as reference:
         return _Side(name, reference.sha256, reference.runner, ready.inputs, ready.outputs, prepared=ready)
+
+
+def _beginning(a: PathLike, inputs: Sequence[TensorSpec], renames: Mapping[str, str]) -> list[str]:
+    """Return where the reference begins: at the candidate's inputs where it has those tensors, else at its own."""
+    if formats.identify(a).name in {"onnx", "saved_model"}:
+        return []
+    graph = open_graph(a).graph
+    back = {b: a for a, b in renames.items()}
+    names = [back.get(spec.name, back.get(spec.ref.name, spec.name)) for spec in inputs]
+    return names if graph is not None and all(TensorRef.parse(name).name in graph for name in names) else []
 
 
 def _split_match(text: str) -> tuple[str, str]:

@@ -75,9 +75,10 @@ def _with_graph(name: str, row: Format, checkpoint: Checkpoint) -> Model:
 def _with_checkpoint(model: Model) -> Model:
     from tfinspect.formats import checkpoint
 
-    if not checkpoint.is_checkpoint(model.path):
+    prefix = model.path.removesuffix(".meta")
+    if prefix == model.path or not checkpoint.is_checkpoint(prefix):
         return model
-    return replace(model, checkpoint=checkpoint.read(model.path))
+    return replace(model, checkpoint=checkpoint.read(prefix))
 
 
 def read_graph(path: PathLike) -> Graph:

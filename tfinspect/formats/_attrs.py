@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,33 @@ def decode_tensor(message: Any, content: memoryview | None = None) -> Tensor:  #
         return Tensor(
             dtype, shape, lambda: _from_content(dtype, shape, content), lambda: _content_chunks(dtype, shape, content)
         )
-    return Tensor(dtype, shape, lambda: _decode_values(message, dtype, shape))
+    code = _INTEGERS.get(dtype)
+    if code is None:
+        return Tensor(dtype, shape, lambda: _decode_values(message, dtype, shape))
+    return Tensor(
+        dtype,
+        shape,
+        lambda: _decode_values(message, dtype, shape),
+        integers=lambda: _integers(message, dtype, shape, code),
+    )
+
+
+# struct's letter for the types that axes and shapes come in
+_INTEGERS = {DType.INT32: "i", DType.INT64: "q"}
+_FEW = 1 << 10
+
+
+def _integers(message: Any, dtype: DType, shape: tuple[int, ...], code: str) -> tuple[int, ...]:  # noqa: ANN401
+    """Return the values of a small integer tensor without NumPy."""
+    size = math.prod(shape)
+    if size > _FEW or min(shape, default=0) < 0:
+        return tuple(_decode_values(message, dtype, shape).reshape(-1).tolist())
+    content = message.tensor_content
+    if content:
+        _check_size(dtype, shape, len(content))
+        return struct.unpack(f"<{size}{code}", content)
+    values = tuple(message.int_val if dtype is DType.INT32 else message.int64_val)
+    return (values + values[-1:] * (size - len(values)) if values else (0,) * size)[:size]
 
 
 def _content_chunks(dtype: DType, shape: tuple[int, ...], content: memoryview) -> Iterator[memoryview]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import zipfile
@@ -46,7 +47,7 @@ def read(path: str | os.PathLike[str]) -> DenseHead:
             details=[f"it has {key} {list(arrays[key].shape)}" for key in sorted(arrays)[:8]],
             evidence={"path": name, "arrays": sorted(arrays)},
         )
-    for i, (before, after) in enumerate(zip(layers, layers[1:], strict=False)):
+    for i, (before, after) in enumerate(itertools.pairwise(layers)):
         if before.units != after.features:
             raise InputError(
                 f"{name}: layer {i} gives {before.units} features, layer {i + 1} takes {after.features}",

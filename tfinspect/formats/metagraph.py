@@ -12,6 +12,7 @@ from tfinspect.formats._attrs import decode_shape
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._wire import LEN, Cursor
+from tfinspect.formats.identify import Sample, is_text
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Source
 from tfinspect.ir.model import Model, Saver
@@ -33,7 +34,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     """
     file = MappedFile(path)
     source = Source(file.path, file.size, file.sha256)
-    if file.view[0] in b"#mgscaoi \n\t":  # a field's name or white space: no tag of a MetaGraphDef looks like that
+    if is_text(Sample(file.path)):
         view = memoryview(pbtxt.parse(file, "MetaGraphDef").SerializeToString())
     else:
         view = file.view

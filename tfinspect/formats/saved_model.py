@@ -12,6 +12,7 @@ from tfinspect.formats._attrs import encode_shape
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._wire import LEN, Cursor, len_header
+from tfinspect.formats.identify import Sample, is_text
 from tfinspect.ir.graph import Source
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read(path: str | os.PathLike[str]) -> Model:
         found = place
     file = MappedFile(found)
     view = file.view
-    if found.suffix == ".pbtxt" or view[0] in b"sm#":
+    if is_text(Sample(file.path)):
         view = memoryview(pbtxt.parse(file, "SavedModel").SerializeToString())
     cursor = Cursor(view, file.path)
     for number, kind, _, first, last in cursor.fields(0, len(view), "SavedModel"):

@@ -133,11 +133,20 @@ class SessionModel(_Keyed):
         self.outputs = {k: graph.get_tensor_by_name(v.name) for k, v in sorted(self._signature.outputs.items())}
 
     def run(self, fetches: Sequence[str], feeds: Mapping[str, Array], variant: str) -> list[Array]:
-        """Run once."""
+        """Run once; inner tensors of the graph may be fetched too, as `name:index`."""
         session = self._session(variant)
-        wanted = [self.outputs[self.key(name, self.outputs)].name for name in fetches]
+        wanted = [self._tensor(name) for name in fetches]
         given = {self.inputs[self.key(name, self.inputs)].name: value for name, value in feeds.items()}
         return session.run(wanted, given)  # type: ignore[no-any-return]
+
+    def _tensor(self, name: str) -> str:
+        try:
+            return str(self.outputs[self.key(name, self.outputs)].name)
+        except NameNotFoundError:
+            node, colon, _ = name.rpartition(":")
+            if not colon or node not in self._session("default").graph._nodes_by_name:  # noqa: SLF001 - no public way
+                raise
+            return name
 
     def close(self) -> None:
         """Give the memory back."""

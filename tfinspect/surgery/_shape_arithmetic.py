@@ -97,10 +97,10 @@ def element(call: Call) -> DType | None:
     return call.dtype(0) or call.node.dtype("T")
 
 
-def same(call: Call) -> list[TensorType]:
+def same(call: Call) -> tuple[TensorType]:
     """The output is as the first input."""
     first = call.ins[0] if call.ins else UNKNOWN
-    return [first if first.dtype is not None else TensorType(call.node.dtype("T"), first.shape)]
+    return (first if first.dtype is not None else TensorType(call.node.dtype("T"), first.shape),)
 
 
 def gathered(shape: Shape, indices: Shape, axis: int, batch: int) -> Shape:

@@ -57,7 +57,7 @@ def _resource_gather(call: Call) -> list[TensorType]:
 
 def _switch(call: Call) -> list[TensorType]:
     count = call.node.value("num_outs", 2)
-    outs: list[TensorType] = same(call) * count
+    outs: list[TensorType] = list(same(call)) * count
     return outs
 
 

@@ -56,11 +56,12 @@ def _binary_bool(call: Call) -> list[TensorType]:
     return [TensorType(DType.BOOL, broadcast(call.shape(0), call.shape(1)))]
 
 
-def _const(call: Call) -> list[TensorType]:
+def _const(call: Call) -> tuple[TensorType]:
     tensor = call.node.tensor()
     if tensor is None:
-        return [TensorType(call.node.dtype("dtype"), None)]
-    return [TensorType(tensor.dtype, tensor.shape if all(d >= 0 for d in tensor.shape) else None)]
+        return (TensorType(call.node.dtype("dtype"), None),)
+    shape = tensor.shape
+    return (TensorType(tensor.dtype, None if shape and min(shape) < 0 else shape),)
 
 
 def _reshape(call: Call) -> list[TensorType]:

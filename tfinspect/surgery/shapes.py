@@ -144,12 +144,13 @@ class TensorTypes:
         Raises:
             NodeNotFoundError: the graph has no such node.
         """
-        outs = self._known.get(ref.name)
+        name, index = ref.name, ref.index
+        outs = self._known.get(name)
         if outs is None:
-            if ref.name not in self.nodes:
-                self.graph.node(ref.name)
-            outs = self._evaluate(ref.name)
-        return outs[ref.index] if ref.index < len(outs) else UNKNOWN
+            if name not in self.nodes:
+                self.graph.node(name)
+            outs = self._evaluate(name)
+        return outs[index] if index < len(outs) else UNKNOWN
 
     def outputs_of(self, name: str) -> tuple[TensorType, ...]:
         """Return what is known of each output of a node; outputs it is not known to have are left out.

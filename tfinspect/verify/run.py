@@ -98,6 +98,7 @@ def record(
     path: str = "",
     sha256: str = "",
     progress: Callable[[int, int], None] | None = None,
+    may_refuse: bool = False,
 ) -> Recording:
     """Run one side over all feeds.
 
@@ -110,9 +111,10 @@ def record(
         path: the file, for the report.
         sha256: of that file.
         progress: called with (runs done, runs in all) after each.
+        may_refuse: keep a recording in which every feed was refused, for `judge` to fail; right for a candidate.
 
     Raises:
-        RuntimeFailedError: the runtime refused every feed.
+        RuntimeFailedError: the runtime refused every feed, and `may_refuse` is not set.
     """
     default, *others = variants
     runs: list[Run] = []
@@ -132,12 +134,15 @@ def record(
         done += 1
         if progress is not None:
             progress(done, total)
-    if errors and len(errors) == len(feeds):
+    if errors and len(errors) == len(feeds) and not may_refuse:
         raise errors[0]
     answered = [number for number, run in enumerate(runs) if not run.refusal][:variant_runs]
     for variant in others:
         for number in answered:
-            again[variant][number] = _named(fetches, runner.run(fetches, feeds[number], variant=variant))
+            try:
+                again[variant][number] = _named(fetches, runner.run(fetches, feeds[number], variant=variant))
+            except RuntimeFailedError:
+                break  # a variant may lack kernels (NCHW without oneDNN); less noise measured, a stricter tolerance
             done += 1
             if progress is not None:
                 progress(done, total)
