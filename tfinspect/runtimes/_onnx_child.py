@@ -101,11 +101,9 @@ def types(params: Mapping[str, Any], _: list[Array]) -> tuple[Any, list[Array]]:
 def run(params: Mapping[str, Any], arrays: list[Array]) -> tuple[Any, list[Array]]:
     """Run; the fetched arrays."""
     path, variant, fetches = params["path"], params["variant"], params["fetches"]
-    session = _session(path, variant)
-    known = {v.name for v in session.get_outputs()}
-    extra = tuple(sorted({name for name in fetches if name not in known}))
-    if extra:
-        session = _session(path, variant, extra)
+    # asked of the session that loading the file made already: one a variant takes the model's size in memory
+    known = {v.name for v in _session(path, "default").get_outputs()}
+    session = _session(path, variant, tuple(sorted({name for name in fetches if name not in known})))
     feeds = {n: _to_text(a) for n, a in zip(params["feeds"], arrays, strict=True)}
     inputs = {v.name for v in session.get_inputs()} | {v.name for v in session.get_overridable_initializers()}
     for name in feeds:

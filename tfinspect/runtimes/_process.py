@@ -62,17 +62,18 @@ class Kind:
     environment: tuple[tuple[str, str], ...] = ()
 
 
+# TensorFlow reads these when it is loaded, so what lacks oneDNN and threads is a process of its own
+_PLAIN = (("TF_ENABLE_ONEDNN_OPTS", "0"), ("TF_NUM_INTRAOP_THREADS", "1"))
 _TENSORFLOW = Kind("tensorflow", "tfinspect.runtimes._tensorflow_child", ("tensorflow",), "running TensorFlow models")
 KINDS = {
     "tensorflow": _TENSORFLOW,
-    # TensorFlow reads these when it is loaded, so the variant that lacks oneDNN and threads is a process of its own
-    "tensorflow-plain": dataclasses.replace(
-        _TENSORFLOW, environment=(("TF_ENABLE_ONEDNN_OPTS", "0"), ("TF_NUM_INTRAOP_THREADS", "1"))
-    ),
+    "tensorflow-plain": dataclasses.replace(_TENSORFLOW, environment=_PLAIN),
     "onnxruntime": Kind(
         "onnxruntime", "tfinspect.runtimes._onnx_child", ("onnxruntime", "onnx"), "running ONNX models"
     ),
-    "tf2onnx": Kind("tf2onnx", "tfinspect.runtimes._tf2onnx_child", ("tf2onnx", "tensorflow", "onnx"), "ONNX export"),
+    "tf2onnx": Kind(
+        "tf2onnx", "tfinspect.runtimes._tf2onnx_child", ("tf2onnx", "tensorflow", "onnx"), "ONNX export", _PLAIN
+    ),
 }
 
 
@@ -347,6 +348,16 @@ def child(name: str) -> Child:
         if name not in _pool:
             _pool[name] = Child(KINDS[name])
         return _pool[name]
+
+
+def plain_tensorflow() -> str:
+    """Return the kind of child that runs TensorFlow without oneDNN and threads.
+
+    A converter that runs already has loaded TensorFlow that way; a second one would cost seconds and memory.
+    """
+    with _pool_lock:
+        converter = _pool.get("tf2onnx")
+    return "tf2onnx" if converter is not None and converter.pid is not None else "tensorflow-plain"
 
 
 def warm(*names: str) -> None:

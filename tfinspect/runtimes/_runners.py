@@ -81,7 +81,7 @@ class ChildRunner:
             RuntimeFailedError: the runtime refused or died.
         """
         params = {"fetches": list(fetches), "feeds": list(feeds), "variant": variant}
-        kind = "tensorflow-plain" if variant == "plain" and self._kind == "tensorflow" else self._kind
+        kind = _process.plain_tensorflow() if variant == "plain" and self._kind == "tensorflow" else self._kind
         result, arrays = self._call("run", params, list(feeds.values()), kind=kind)
         self.notes = tuple(result["notes"])
         return arrays

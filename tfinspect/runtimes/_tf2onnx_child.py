@@ -19,7 +19,7 @@ from tfinspect.errors import (
     UsageError,
 )
 from tfinspect.ir.refs import TensorRef
-from tfinspect.runtimes import _graph_file, _lean, _onnx_file, _onnx_schema, _onnx_weights, _weights
+from tfinspect.runtimes import _graph_file, _lean, _onnx_file, _onnx_schema, _onnx_weights, _tensorflow_child, _weights
 from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
@@ -281,4 +281,4 @@ def load() -> None:
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
 
 
-METHODS = {"convert": convert}
+METHODS = {"convert": convert, **_tensorflow_child.METHODS}  # it has loaded TensorFlow anyway
