@@ -46,14 +46,15 @@ MAKE_CHECKPOINT = """
 import sys, tensorflow as tf
 graph_def = tf.compat.v1.GraphDef.FromString(open(sys.argv[1], "rb").read())
 v1 = tf.compat.v1
+used = {name.split(":")[0] for n in graph_def.node for name in n.input}
 weights = {n.name: tf.make_ndarray(n.attr["value"].tensor) for n in graph_def.node
-           if n.op == "Const" and n.attr["dtype"].type == 1 and n.attr["value"].tensor.tensor_shape.dim}
+           if n.op == "Const" and n.name in used and n.attr["dtype"].type == 1 and n.attr["value"].tensor.tensor_shape.dim}
 rest = v1.GraphDef()
 rest.versions.CopyFrom(graph_def.versions)
 rest.node.extend(n for n in graph_def.node if n.name not in weights)
 with tf.Graph().as_default(), v1.Session() as session:
-    variables = {name: v1.get_variable("v/" + name, initializer=value, use_resource=False) for name, value in weights.items()}
-    tf.import_graph_def(rest, name="net", input_map={name: tf.identity(v) for name, v in variables.items()})
+    variables = {k: v1.get_variable("v/" + k, initializer=v, use_resource=False) for k, v in weights.items()}
+    tf.import_graph_def(rest, name="net", input_map={k: tf.identity(v) for k, v in variables.items()})
     session.run(v1.global_variables_initializer())
     v1.train.Saver().save(session, sys.argv[2])
 """

@@ -56,7 +56,7 @@ def freeze(
 
 
 def freeze_model(
-    graph: PathLike | Graph, checkpoint: PathLike | Checkpoint | None = None, *, outputs: Sequence[str] = ()
+    graph: PathLike | Graph | Model, checkpoint: PathLike | Checkpoint | None = None, *, outputs: Sequence[str] = ()
 ) -> Frozen:
     """Freeze as `freeze` does, and say what was done."""
     model = open_graph(graph)
@@ -124,7 +124,7 @@ def freeze_file(
                 f"{os.fspath(checkpoint)} is a graph and no checkpoint stands beside it",
                 hint=f"tfinspect freeze CKPT --graph {os.fspath(checkpoint)} -o {os.fspath(output)}",
             )
-        frozen = freeze_model(checkpoint, outputs=outputs)
+        frozen = freeze_model(model, outputs=outputs)
     else:
         frozen = freeze_model(graph, checkpoint, outputs=outputs)
     if not dry_run:

@@ -168,7 +168,7 @@ def is_checkpoint(path: str) -> bool:
 def _checkpoint_row(path: str) -> Format:
     from tfinspect.formats import checkpoint
 
-    return BY_NAME[checkpoint.read(path).format]
+    return BY_NAME[f"checkpoint_v{checkpoint.resolve(path).version}"]
 
 
 def _identify_folder(path: str) -> Format:

@@ -7,6 +7,7 @@ the variable, or its `shared_name` (resource variables), or for `name/part_k` a 
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -99,20 +100,21 @@ def _restored(graph: Graph, ref: TensorRef) -> Key | None:
         return None
     inputs = node.data_inputs
     names = _strings(graph, inputs[1])
-    slices = _strings(graph, inputs[2]) if node.op != "Restore" else [""] * len(names or ())
+    slices = _strings(graph, inputs[2]) if node.op != "Restore" else ("",) * len(names or ())
     if names is None or slices is None or ref.index >= min(len(names), len(slices)):
         return None
     return _key(names[ref.index], slices[ref.index], reshaped=reshaped)
 
 
-def _strings(graph: Graph, ref: TensorRef) -> list[str] | None:
+def _strings(graph: Graph, ref: TensorRef) -> tuple[str, ...] | None:
     node = constant_behind(graph, ref)
     tensor = None if node is None else node.tensor()
     return None if tensor is None else _decode(tensor)
 
 
-def _decode(tensor: Tensor) -> list[str]:
-    return [bytes(value).decode("utf-8", "surrogateescape") for value in tensor.numpy().reshape(-1).tolist()]
+@functools.lru_cache(maxsize=8)  # every variable of a graph asks for the same two tensors
+def _decode(tensor: Tensor) -> tuple[str, ...]:
+    return tuple(bytes(value).decode("utf-8", "surrogateescape") for value in tensor.numpy().reshape(-1).tolist())
 
 
 def _key(name: str, spec: str, *, reshaped: bool = False) -> Key:
