@@ -281,6 +281,11 @@ class RuntimeFailedError(EnvironmentFailure):
     slug = "runtime-failed"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 node`, `1,024 nodes`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def near_names(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` names of `known` that a person may have meant by `name`, best first.
 

@@ -11,6 +11,7 @@ from tfinspect.errors import (
     NameCollisionError,
     UnsupportedOpsError,
     UsageError,
+    counted,
 )
 from tfinspect.ir.head import DenseHead
 from tfinspect.ir.refs import TensorRef
@@ -178,7 +179,7 @@ def _check_versions(head: Graph, trunk: Graph) -> None:
         name, op = next(iter(old.items()))
         raise UnsupportedOpsError(
             f"the head's `{name}` ({op}) is no longer accepted at producer version "
-            f"{trunk.versions.producer}, which the trunk has ({len(old):,} such node(s))",
+            f"{trunk.versions.producer}, which the trunk has ({counted(len(old), 'such node')})",
             hint="export the head's model with a newer TensorFlow, or give its weights as an .npz",
             evidence={"nodes": list(old), "producer": trunk.versions.producer},
         )
@@ -218,7 +219,7 @@ def _joined(a: Mapping[str, Function], b: Mapping[str, Function]) -> Mapping[str
     both = sorted(name for name in b if name in a and a[name].wire != b[name].wire)
     if both:
         raise NameCollisionError(
-            f"trunk and head both have a function `{both[0]}`, and they differ ({len(both):,} such name(s))",
+            f"trunk and head both have a function `{both[0]}`, and they differ ({counted(len(both), 'such name')})",
             hint="prune the head to the outputs you need first: tfinspect cut HEAD --bottleneck T",
             evidence={"functions": both},
         )
@@ -233,7 +234,7 @@ def _check_names(base: Graph, nodes: Iterable[Node], name: str) -> None:
         f"{name}_{k}" for k in range(1, len(base) + 2) if not any(n.name.startswith(f"{name}_{k}/") for n in base)
     )
     raise NameCollisionError(
-        f"the trunk has a node named `{both[0]}` already ({len(both):,} such name(s))",
+        f"the trunk has a node named `{both[0]}` already ({counted(len(both), 'such name')})",
         details=both[1:5],
         hint=f"put the head elsewhere: --name {free}",
         evidence={"names": both[:50], "free": free},

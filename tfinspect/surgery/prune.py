@@ -9,6 +9,8 @@ from tfinspect.ir.attrs import AttrList, FuncRef
 from tfinspect.ir.graph import Graph, Node, placeholder
 from tfinspect.ir.refs import TensorRef, split_input
 from tfinspect.surgery._edges import drop_dangling, fresh_name, redirect, used_tensors
+from tfinspect.surgery._op_outputs import OUTPUTS, VARIABLE
+from tfinspect.surgery.ops import output_count
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from tfinspect.ir.shapes import Shape
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
-_SINGLE_OUTPUT = frozenset({"Placeholder", "PlaceholderWithDefault", "PlaceholderV2", "Const", "Identity"})
 
 
 def prune(
@@ -122,14 +123,27 @@ def check_ref(graph: Graph, ref: TensorRef) -> Node:
 
     Raises:
         NodeNotFoundError: the graph has no such node.
-        OutputIndexError: the node's operation has a single output, and another one was asked for.
+        OutputIndexError: the node's operation is known not to have that output.
     """
     node = graph.node(ref.name)
-    if ref.index and node.op in _SINGLE_OUTPUT:
+    count = max(output_count(node), len(OUTPUTS.get(node.op, "").split()))
+    if ref.index >= count and not _may_have_more(graph, node, ref.index):
         raise OutputIndexError(
-            f"node `{ref.name}` ({node.op}) has no output {ref.index}", name=str(ref), known=[f"{ref.name}:0"]
+            f"node `{ref.name}` ({node.op}) has {count} output{'s' * (count > 1)}, so there is no `{ref}`",
+            name=str(ref),
+            known=[f"{ref.name}:{index}" for index in range(count)],
         )
     return node
+
+
+def _may_have_more(graph: Graph, node: Node, index: int) -> bool:
+    """Whether a node may have that output although its operation is not known for it: it is used, or nobody knows."""
+    from tfinspect.surgery._shape_rules import RULES
+
+    if node.op in VARIABLE or node.op not in (RULES.keys() | OUTPUTS.keys()):
+        return True
+    users = graph.consumers.get(node.name, ())
+    return any((node.name, index, False) in map(split_input, user.inputs) for user in users)
 
 
 def reachable_functions(nodes: Iterable[Node], functions: Mapping[str, Function]) -> Mapping[str, Function]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfinspect.errors import counted
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Node, const
@@ -44,9 +45,9 @@ def modernize_batch_norm(graph: Graph) -> tuple[Graph, list[str]]:
         nodes += made
     notes = []
     if fused:
-        notes.append(f"{fused:,} {OLD} node(s) rewritten as FusedBatchNorm")
+        notes.append(f"rewrote {counted(fused, OLD + ' node')} as FusedBatchNorm")
     if written:
-        notes.append(f"{written:,} {OLD} node(s) written out as Sub, Rsqrt, Mul and Add")
+        notes.append(f"wrote out {counted(written, OLD + ' node')} as Sub, Rsqrt, Mul and Add")
     return graph.replace(nodes=nodes), notes
 
 

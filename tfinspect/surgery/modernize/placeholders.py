@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfinspect.errors import counted
 from tfinspect.ir.attrs import Attr
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ def modernize_placeholders(graph: Graph) -> tuple[Graph, list[str]]:
         return graph, []
     unknown = Attr.of_shape(None)
     nodes = [n.replace(attrs={**n.attrs, "shape": unknown}) if n.name in old else n for n in graph.nodes]
-    return graph.replace(nodes=nodes), [f"{len(old):,} placeholder(s) of producer {graph.versions.producer}: any shape"]
+    return graph.replace(nodes=nodes), [
+        f"wrote out the shape of {counted(len(old), 'placeholder')}: any, as an empty one means at producer "
+        f"{graph.versions.producer}"
+    ]
 
 
 def _is_ambiguous(node: Node) -> bool:

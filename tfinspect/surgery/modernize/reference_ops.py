@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfinspect.errors import UnsupportedOpsError
+from tfinspect.errors import UnsupportedOpsError, counted
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Node, const
@@ -45,7 +45,7 @@ def modernize_reference_ops(graph: Graph) -> tuple[Graph, list[str]]:
         plain = plain_form(graph, node, taken)
         count += plain[-1] is not node
         nodes += plain
-    return graph.replace(nodes=nodes), [f"{count:,} reference-typed control flow node(s) given their plain form"]
+    return graph.replace(nodes=nodes), [f"gave {counted(count, 'reference-typed control flow node')} their plain form"]
 
 
 def plain_form(graph: Graph, node: Node, taken: set[str]) -> list[Node]:
