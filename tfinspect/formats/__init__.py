@@ -1,6 +1,6 @@
 """Bytes to models and back, one module a format behind the table `FORMATS`; what a file is, its bytes say.
 
-A new format is one module with `read(path)` and one row in `identify.FORMATS`.
+A new format is one module with `read(path)` and one row in `_identify.FORMATS`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tfinspect.errors import InputError, WrongKindError
-from tfinspect.formats.identify import BY_NAME, FORMATS, Format, identify
+from tfinspect.errors import WrongKindError
+from tfinspect.formats._identify import BY_NAME, FORMATS, Format, identify
 from tfinspect.ir.model import Model
 from tfinspect.ir.signature import Signature
 
@@ -38,7 +38,8 @@ PathLike = str | os.PathLike[str]
 def open_model(path: PathLike) -> Model:
     """Read whatever stands under a path.
 
-    A `.meta` comes with the checkpoint of the same name where one stands beside it, and a checkpoint with its graph.
+    A `.meta` comes with the checkpoint of the same name where one stands beside it, a checkpoint with its graph, and a
+    SavedModel with its variables.
 
     Raises:
         InputError: it cannot be read, or is of no format known here.
@@ -60,7 +61,7 @@ def _open(path: PathLike, row: Format) -> Model:
         signature = Signature("main", written.inputs, written.outputs)
         return Model(name, row.name, signatures={"main": signature})
     model: Model = module.read(path)
-    return _with_checkpoint(model) if row.name == "metagraph" else model
+    return replace(model, checkpoint=_beside(name)) if row.name == "metagraph" else model
 
 
 def _with_graph(name: str, row: Format, checkpoint: Checkpoint) -> Model:
@@ -72,17 +73,18 @@ def _with_graph(name: str, row: Format, checkpoint: Checkpoint) -> Model:
     return replace(metagraph.read(meta), path=name, format=row.name, checkpoint=checkpoint)
 
 
-def _with_checkpoint(model: Model) -> Model:
-    from tfinspect.formats import checkpoint
+def _beside(meta: str) -> Checkpoint | None:
+    """Read the checkpoint that a `.meta` file stands beside; None where no file of it is there."""
+    from tfinspect.formats import _checkpoint_names, checkpoint
 
-    prefix = model.path.removesuffix(".meta")
-    if prefix == model.path or not checkpoint.is_checkpoint(prefix):
-        return model
-    return replace(model, checkpoint=checkpoint.read(prefix))
+    prefix = meta.removesuffix(".meta")
+    if prefix == meta or not (_checkpoint_names.named(prefix) or _checkpoint_names.data_shards(prefix)):
+        return None
+    return checkpoint.read(prefix)
 
 
 def read_graph(path: PathLike) -> Graph:
-    """Read a graph: GraphDef or MetaGraphDef, binary or text.
+    """Read a graph: GraphDef or MetaGraphDef, binary or text. A checkpoint beside it is not looked for.
 
     Raises:
         WrongKindError: it is readable, but no graph.
@@ -90,45 +92,46 @@ def read_graph(path: PathLike) -> Graph:
     """
     row = identify(path)
     name = os.fspath(path)
-    if row.name == "saved_model":
+    if "graph" not in row.kinds or row.name == "saved_model":
+        command = "vars" if row.kinds == ("checkpoint",) else "info"
         raise WrongKindError(
-            f"{name} is a SavedModel, not a graph",
-            hint=f"tfinspect info {shlex.quote(name)}",
-            evidence={"path": name, "format": row.name},
-        )
-    if "graph" not in row.kinds:
-        command = "vars" if "checkpoint" in row.kinds else "info"
-        raise WrongKindError(
-            f"{name} is no graph but a {row.title}",
+            f"{name} is {row.a_title}, not a graph",
             hint=f"tfinspect {command} {shlex.quote(name)}",
             evidence={"path": name, "format": row.name},
         )
-    graph = _open(path, row).graph
-    if graph is None:
-        raise InputError(f"{name} holds no graph", evidence={"path": name, "format": row.name})
+    found = importlib.import_module(f"tfinspect.formats.{row.module}").read(path)
+    graph: Graph = found.graph if isinstance(found, Model) else found
     return graph
 
 
 def read_checkpoint(path: PathLike) -> Checkpoint:
-    """Read a checkpoint, named by prefix, `.index`, `.data-*`, `.meta`, V1 file, or folder with a `checkpoint` file.
+    """Read a checkpoint: named by prefix, `.index`, `.data-*`, `.meta`, V1 file, folder with a `checkpoint` file, or the
+    SavedModel that holds it.
 
     Raises:
         WrongKindError: it is readable, but no checkpoint.
         IncompleteCheckpointError: a file that listing needs is missing.
         InputError: it cannot be read.
-    """
-    from tfinspect.formats import checkpoint
+    """  # noqa: D205 - one sentence
+    from tfinspect.formats import checkpoint, saved_model
 
-    if checkpoint.is_checkpoint(os.fspath(path)):
-        return checkpoint.read(path)
     name = os.fspath(path)
+    if checkpoint.is_checkpoint(name) and not os.path.isdir(name):  # noqa: PTH112 - see `identify`
+        return checkpoint.read(path)
     row = identify(path)
-    if "checkpoint" in row.kinds:
-        model = _open(path, row)
-        if model.checkpoint is not None:
-            return model.checkpoint
+    if row.kinds == ("checkpoint",):
+        return checkpoint.read(path)
+    found = None
+    if row.name == "saved_model":
+        found = saved_model.read_variables(path)
+    elif row.name == "metagraph" and name.endswith(".meta"):
+        found = checkpoint.read(path)  # says which file is missing
+    if found is not None:
+        return found
     raise WrongKindError(
-        f"{name} is no checkpoint but a {row.title}",
+        f"{name} is a SavedModel without variables"
+        if row.name == "saved_model"
+        else f"{name} is {row.a_title}, not a checkpoint",
         hint=f"tfinspect {'nodes' if 'graph' in row.kinds else 'info'} {shlex.quote(name)}",
         evidence={"path": name, "format": row.name},
     )

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import mmap
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class MappedFile:
     def __init__(self, path: str | os.PathLike[str], *, within: str | None = None) -> None:
         name = os.fspath(path)
         self.path = name if within is None else str(Path(within, name))
-        self._open = (lambda: open_regular(name)) if within is None else (lambda: open_beneath(within, name))
+        self._name, self._within = name, within
         descriptor = self._open()
         try:
             status = os.fstat(descriptor)
@@ -53,6 +54,9 @@ class MappedFile:
                 ) from None
         finally:
             os.close(descriptor)
+
+    def _open(self) -> int:
+        return open_regular(self._name) if self._within is None else open_beneath(self._within, self._name)
 
     def sha256(self) -> str:
         """Return the hex digest of the file.
@@ -81,10 +85,12 @@ def open_regular(path: str) -> int:
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        beside = sorted(p.name for p in Path(path).parent.glob("*"))[:200] if Path(path).parent.is_dir() else []
-        raise FileMissingError(
-            f"{path} does not exist", hint=_near_file(path, beside), evidence={"path": path}
-        ) from None
+        if os.path.islink(path):  # noqa: PTH114 - Path.is_symlink raises where a parent may not be searched
+            target = os.readlink(path)  # noqa: PTH115 - as above
+            raise FileMissingError(
+                f"{path} is a link to {target}, which does not exist", evidence={"path": path, "target": target}
+            ) from None
+        raise FileMissingError(f"{path} does not exist", hint=_near_file(path), evidence={"path": path}) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise FileMissingError(f"{path} cannot be opened: {_reason(error)}", evidence={"path": path}) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -123,7 +129,7 @@ def open_beneath(folder: str, name: str) -> int:
         if error.errno in {errno.ELOOP, errno.ENOTDIR} and _has_link(folder, parts):
             raise InputError(
                 f"{shown} is reached through a symbolic link, which could lead out of the model's folder",
-                hint=f"copy the folder with what the links point to: cp -rL {folder} COPY",
+                hint=f"copy the folder with what the links point to: cp -rL {shlex.quote(folder)} COPY",
                 evidence={"path": shown},
             ) from None
         if error.errno == errno.ENOENT:
@@ -153,10 +159,14 @@ def head_and_tail(path: str, count: int = 16) -> tuple[bytes, bytes, int]:
         os.close(descriptor)
 
 
-def _near_file(path: str, beside: list[str]) -> str | None:
+def _near_file(path: str) -> str | None:
     import difflib
 
-    near = difflib.get_close_matches(Path(path).name, beside, n=3, cutoff=0.6)
+    try:
+        beside = sorted(os.listdir(Path(path).parent))  # noqa: PTH208 - names are all that is needed
+    except OSError:
+        return None
+    near = difflib.get_close_matches(Path(path).name, beside[:2000], n=3, cutoff=0.6)
     return "beside it: " + ", ".join(near) if near else None
 
 

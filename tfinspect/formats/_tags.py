@@ -1,4 +1,4 @@
-"""Telling protobuf messages apart by their tags, without decoding them.
+"""Telling protobuf messages apart by their tags, or in text by their first word, without decoding them.
 
 `.pb` is the name of GraphDef, MetaGraphDef and SavedModel files alike, and nothing in them says which. But the first
 field of each is a message that cannot be the first field of the others: a NodeDef has a name and an op, which are
@@ -10,6 +10,7 @@ truncated model is still recognised, so that its reader can say where it breaks 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -53,7 +54,7 @@ _NODE = Shape({1: _TEXT, 2: _WORD, 3: _TEXT, 4: _TEXT, 5: _BYTES}, _any_of({1, 2
 _OP_DEF = Shape({1: _TEXT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 16: _NUMBER, 17: _NUMBER}, _any_of({1}))
 _LIBRARY = Shape({1: Shape({1: _OP_DEF, 3: _NODE}, _any_of({1})), 2: _BYTES}, _any_of({1}))
 _VERSIONS = Shape({1: _NUMBER, 2: _NUMBER}, _any_of({1}))
-GRAPH: Final = Shape({1: _NODE, 2: _LIBRARY, 3: _NUMBER, 4: _VERSIONS}, _any_of({1}, {2}, {4}))
+GRAPH: Final = Shape({1: _NODE, 2: _LIBRARY, 3: _NUMBER, 4: _VERSIONS, 5: _BYTES}, _any_of({1}, {2}, {4}))
 _OP_LIST = Shape({1: _OP_DEF}, _any_of({1}))
 _META_INFO = Shape(
     {1: _TEXT, 2: _OP_LIST, 3: _BYTES, 4: _TEXT, 5: _TEXT, 6: _TEXT, 7: _NUMBER, 8: _BYTES}, _any_of({2}, {4}, {5})
@@ -72,18 +73,42 @@ ONNX: Final = Shape(
     _any_of({7, 1}, {7, 8}),
 )
 
+GRAPH_WORDS: Final = frozenset({b"node", b"library", b"version", b"versions", b"debug_info"})
+META_GRAPH_WORDS: Final = frozenset(
+    {
+        b"meta_info_def", b"graph_def", b"saver_def", b"collection_def", b"signature_def", b"asset_file_def",
+        b"object_graph_def",
+    }
+)  # fmt: skip
+SAVED_MODEL_WORDS: Final = frozenset({b"saved_model_schema_version", b"meta_graphs"})
+_TEXT_NBYTES = 1 << 20  # how much comment may stand before the first field of a text file
+_FIRST_WORD: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*(?:\n|$))*+([A-Za-z_]\w*)\s*[:{<]")
 _FIELDS_SEEN = 64  # of one message
 _MESSAGES_SEEN = 4  # of one field of it
 _TEXT_NBYTES_SEEN = 4096
 
 
-def looks_like(view: memoryview, shape: Shape, start: int = 0, end: int | None = None) -> bool:
-    """Whether the bytes in [start, end) can be a message of that shape; an empty message inside another always can."""
+def first_word(view: memoryview) -> bytes:
+    """Return the name of the first field of a file of protobuf text; empty where it is none."""
+    match = _FIRST_WORD.match(view[:_TEXT_NBYTES])
+    return match[1] if match is not None else b""
+
+
+def is_text(view: memoryview) -> bool:
+    """Whether a model is in protobuf's text form."""
+    return first_word(view) in GRAPH_WORDS | META_GRAPH_WORDS | SAVED_MODEL_WORDS
+
+
+def looks_like(view: memoryview, shape: Shape) -> bool:
+    """Whether a file can be a message of that shape: it begins with a field we know, and nothing seen contradicts."""
+    # plain text, such as numbers in lines, is a sequence of fields nobody knows
+    first = next(_fields(view, 0, len(view)), None)
+    return first is not None and first[0] in shape.fields and _can_be(view, shape, 0, len(view))
+
+
+def _can_be(view: memoryview, shape: Shape, start: int, end: int) -> bool:
+    """Whether the bytes in [start, end) can be a message of that shape."""
     seen: dict[int, int] = {}
-    if end is None:
-        end = len(view)
-    elif start == end:
-        return True
     for number, kind, first, last, is_whole in _fields(view, start, end):
         if number == 0 or not (is_whole or end == len(view)):
             return False
@@ -96,7 +121,7 @@ def looks_like(view: memoryview, shape: Shape, start: int = 0, end: int | None =
             return False
         seen[number] = seen.get(number, 0) + 1
         if isinstance(rule, Shape):
-            if seen[number] <= _MESSAGES_SEEN and not looks_like(view, rule, first, last):
+            if seen[number] <= _MESSAGES_SEEN and first != last and not _can_be(view, rule, first, last):
                 return False
         elif rule in (Payload.TEXT, Payload.WORD) and not _is_text(view[first:last], rule, is_whole=is_whole):
             return False

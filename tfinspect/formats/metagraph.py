@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
-from tfinspect.errors import CorruptFileError, WrongKindError
-from tfinspect.formats import graphdef, pbtxt
+from tfinspect.errors import CorruptFileError, InputError, UsageError, WrongKindError
+from tfinspect.formats import _tags, graphdef, pbtxt
 from tfinspect.formats._attrs import decode_shape
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._wire import LEN, Cursor
-from tfinspect.formats.identify import Sample, is_text
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Source
 from tfinspect.ir.model import Model, Saver
@@ -34,7 +33,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     """
     file = MappedFile(path)
     source = Source(file.path, file.size, file.sha256)
-    if is_text(Sample(file.path)):
+    if _tags.is_text(file.view):
         view = memoryview(pbtxt.parse(file, "MetaGraphDef").SerializeToString())
     else:
         view = file.view
@@ -46,7 +45,12 @@ def read(path: str | os.PathLike[str]) -> Model:
 
 
 def decode(cursor: Cursor, start: int, end: int, path: str, format_name: str) -> Model:
-    """Read the MetaGraphDef that stands in [start, end) of a mapped file; its graph is not copied."""
+    """Read the MetaGraphDef that stands in [start, end) of a mapped file; its graph is not copied.
+
+    Raises:
+        CorruptFileError: the bytes are no MetaGraphDef.
+        InputError: a signature names a tensor in a way that is none.
+    """
     graph: Graph | None = None
     rest = bytearray()
     for number, kind, at, first, last in cursor.fields(start, end, "MetaGraphDef"):
@@ -63,7 +67,9 @@ def decode(cursor: Cursor, start: int, end: int, path: str, format_name: str) ->
         path,
         format_name,
         graph=graph,
-        signatures={name: _signature(name, message.signature_def[name]) for name in sorted(message.signature_def)},
+        signatures={
+            name: _signature(cursor.path, name, message.signature_def[name]) for name in sorted(message.signature_def)
+        },
         collections={
             name: tuple(message.collection_def[name].node_list.value)
             for name in sorted(message.collection_def)
@@ -78,17 +84,29 @@ def decode(cursor: Cursor, start: int, end: int, path: str, format_name: str) ->
     )
 
 
-def _signature(name: str, message: Any) -> Signature:  # noqa: ANN401 - made at run time
-    return Signature(
-        name,
-        tuple(_spec(key, message.inputs[key]) for key in sorted(message.inputs)),
-        tuple(_spec(key, message.outputs[key]) for key in sorted(message.outputs)),
-        message.method_name,
-    )
+def _signature(path: str, name: str, message: Any) -> Signature:  # noqa: ANN401 - made at run time
+    try:
+        return Signature(
+            name,
+            tuple(_spec(key, message.inputs[key]) for key in sorted(message.inputs)),
+            tuple(_spec(key, message.outputs[key]) for key in sorted(message.outputs)),
+            message.method_name,
+        )
+    except UsageError as error:
+        raise InputError(
+            f"{path}: the signature `{name}` is not well formed: {error.message}",
+            evidence={"path": path, "signature": name},
+        ) from None
 
 
 def _spec(key: str, info: Any) -> TensorSpec:  # noqa: ANN401 - made at run time
-    name = info.name or info.coo_sparse.values_tensor_name
+    kind = info.WhichOneof("value")
+    if kind == "coo_sparse":
+        name = info.coo_sparse.values_tensor_name
+    elif kind == "composite_tensor" and info.composite_tensor.components:
+        name = info.composite_tensor.components[0].name  # the values come first
+    else:
+        name = info.name
     ref = TensorRef.parse(name) if name else TensorRef(key)
     dtype = DType.from_number(info.dtype)
     return TensorSpec(ref, None if dtype is DType.INVALID else dtype, decode_shape(info.tensor_shape), key)

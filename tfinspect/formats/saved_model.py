@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfinspect.errors import CorruptFileError, FileMissingError, LimitError
-from tfinspect.formats import _atomic, graphdef, metagraph, pbtxt
+from tfinspect.errors import CorruptFileError, FileMissingError, InputError, LimitError, UsageError
+from tfinspect.formats import _atomic, _tags, checkpoint, graphdef, metagraph, pbtxt
 from tfinspect.formats._attrs import encode_shape
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._wire import LEN, Cursor, len_header
-from tfinspect.formats.identify import Sample, is_text
 from tfinspect.ir.graph import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import Signature, TensorSpec
 
-_META_GRAPHS, _META_INFO, _GRAPH_DEF = 2, 1, 2
+_META_GRAPHS, _GRAPH_DEF = 2, 2
 _SCHEMA_VERSION = 1
 _NAMES = ("saved_model.pb", "saved_model.pbtxt")
+_VARIABLES = ("variables", "variables")  # folder, and prefix in it
 
 
 def read(path: str | os.PathLike[str]) -> Model:
-    """Read the first MetaGraph of a SavedModel folder, or of its `saved_model.pb`.
+    """Read the first MetaGraph of a SavedModel folder, or of its `saved_model.pb`, and its variables where it has any.
+
+    Raises:
+        FileMissingError: the folder holds no SavedModel.
+        CorruptFileError: the file is not well formed.
+        InputError: the variables cannot be read, or lie outside the folder.
+    """
+    model = read_model(path)
+    return replace(model, checkpoint=read_variables(path))
+
+
+def read_model(path: str | os.PathLike[str]) -> Model:
+    """Read as `read` does, without looking for variables.
 
     Raises:
         FileMissingError: the folder holds no SavedModel.
         CorruptFileError: the file is not well formed.
     """
-    place = Path(path)
-    if place.is_dir():
-        found = next((place / name for name in _NAMES if (place / name).is_file()), None)
-        if found is None:
-            raise FileMissingError(f"{place} holds no saved_model.pb", evidence={"path": str(place)})
-    else:
-        found = place
-    file = MappedFile(found)
+    file = MappedFile(_file(path))
     view = file.view
-    if is_text(Sample(file.path)):
+    if _tags.is_text(view):
         view = memoryview(pbtxt.parse(file, "SavedModel").SerializeToString())
     cursor = Cursor(view, file.path)
     for number, kind, _, first, last in cursor.fields(0, len(view), "SavedModel"):
@@ -53,6 +61,42 @@ def read(path: str | os.PathLike[str]) -> Model:
                 model.graph.source = Source(file.path, file.size, file.sha256)
             return model
     raise CorruptFileError(file.path, file.size, "a MetaGraphDef", "the end of the file", structure="SavedModel")
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    place = Path(path)
+    if not place.is_dir():
+        return place
+    found = next((place / name for name in _NAMES if (place / name).is_file()), None)
+    if found is None:
+        raise FileMissingError(f"{place} holds no saved_model.pb", evidence={"path": str(place)})
+    return found
+
+
+def read_variables(path: str | os.PathLike[str]) -> Checkpoint | None:
+    """Read the variables of a SavedModel, given by its folder or its `saved_model.pb`: None where it has none.
+
+    Raises:
+        InputError: they cannot be read, or a symbolic link leads out of the folder.
+    """
+    place = Path(path)
+    if not place.is_dir():
+        if place.name not in _NAMES:  # it was moved, and what stands beside it may be another's
+            return None
+        place = place.parent
+    prefix = place.joinpath(*_VARIABLES)
+    if not checkpoint.is_checkpoint(prefix):
+        return None
+    located = checkpoint.resolve(prefix)
+    whole = place.resolve()
+    for name in filter(None, (located.index, *located.data)):
+        if not Path(name).resolve().is_relative_to(whole):
+            raise InputError(
+                f"{name} lies outside of {place}: a symbolic link leads there",
+                hint=f"copy the folder with what the links point to: cp -rL {shlex.quote(str(place))} COPY",
+                evidence={"path": name, "folder": str(place)},
+            )
+    return checkpoint.read(prefix)
 
 
 def write(
@@ -76,23 +120,26 @@ def write(
 
     Raises:
         LimitError: it would be 2 GiB or more.
+        UsageError: two inputs or two outputs have one key.
         OutputExistsError: the folder exists and `force` is not set.
-        OutputError: it cannot be written.
+        OutputError: it cannot be written; nothing is left behind.
     """
     _atomic.ensure_absent(path, force=force)
+    before, after = _frame(graph, signature, tags)
     with _atomic.staged(path) as temporary, _atomic.output_errors(Path(path)):
-        (temporary / "variables").mkdir(parents=True)
+        (temporary / _VARIABLES[0]).mkdir(parents=True)
         if assets:
             (temporary / "assets").mkdir()
             for name, content in assets.items():
                 (temporary / "assets" / Path(name).name).write_bytes(content)
-        with (temporary / "saved_model.pb").open("xb") as file:
-            for piece in _encode(graph, signature, tags):
+        with (temporary / _NAMES[0]).open("xb") as file:
+            for piece in _pieces(before, graph, after):
                 file.write(piece)
         _atomic.publish(temporary, path, force=force)
 
 
-def _encode(graph: Graph, signature: Signature, tags: Sequence[str]) -> Iterator[bytes | memoryview]:
+def _frame(graph: Graph, signature: Signature, tags: Sequence[str]) -> tuple[bytes, bytes]:
+    """Return what stands before the graph in the file, and what after it."""
     size = graphdef.encoded_size(graph)
     info = message_class("MetaGraphDef")()
     info.meta_info_def.tags.extend(tags)
@@ -102,21 +149,29 @@ def _encode(graph: Graph, signature: Signature, tags: Sequence[str]) -> Iterator
     target.method_name = signature.method
     for entries, specs in ((target.inputs, signature.inputs), (target.outputs, signature.outputs)):
         for spec in specs:
-            _fill(entries[spec.key or spec.name], spec)
-    head, tail = info.SerializeToString(deterministic=True), rest.SerializeToString(deterministic=True)
+            key = spec.key or spec.name
+            if key in entries:
+                raise UsageError(f"two tensors of the signature `{signature.name}` have the key `{key}`")
+            _fill(entries[key], spec)
+    head, after = info.SerializeToString(deterministic=True), rest.SerializeToString(deterministic=True)
     graph_header = len_header(_GRAPH_DEF, size)
-    total = len(head) + len(graph_header) + size + len(tail)
+    inside = len(head) + len(graph_header) + size + len(after)
+    version = message_class("SavedModel")(saved_model_schema_version=_SCHEMA_VERSION).SerializeToString()
+    before: bytes = version + len_header(_META_GRAPHS, inside) + head + graph_header
+    total = len(before) + size + len(after)
     if total > graphdef.MAX_NBYTES:
         raise LimitError(
             f"the graph takes {size:,} bytes, and a saved_model.pb cannot exceed {graphdef.MAX_NBYTES:,}",
-            evidence={"nbytes": size, "limit": graphdef.MAX_NBYTES},
+            hint="export it as ONNX, which keeps large weights in a file of their own: tfinspect export GRAPH --onnx",
+            evidence={"nbytes": total, "limit": graphdef.MAX_NBYTES},
         )
-    yield message_class("SavedModel")(saved_model_schema_version=_SCHEMA_VERSION).SerializeToString()
-    yield len_header(_META_GRAPHS, total)
-    yield head
-    yield graph_header
+    return before, after
+
+
+def _pieces(before: bytes, graph: Graph, after: bytes) -> Iterator[bytes | memoryview]:
+    yield before
     yield from graphdef.encode(graph)
-    yield tail
+    yield after
 
 
 def _fill(info: Any, spec: TensorSpec) -> None:  # noqa: ANN401 - made at run time

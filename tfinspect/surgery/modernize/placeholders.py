@@ -26,9 +26,9 @@ def modernize_placeholders(graph: Graph) -> tuple[Graph, list[str]]:
         return graph, []
     unknown = Attr.of_shape(None)
     nodes = [n.replace(attrs={**n.attrs, "shape": unknown}) if n.name in old else n for n in graph.nodes]
+    count = counted(len(old), "placeholder")
     return graph.replace(nodes=nodes), [
-        f"wrote out the shape of {counted(len(old), 'placeholder')}: any, as an empty one means at producer "
-        f"{graph.versions.producer}"
+        f"wrote out the shape of {count}: any, as an empty one means at producer {graph.versions.producer}"
     ]
 
 

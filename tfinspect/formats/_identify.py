@@ -1,11 +1,12 @@
 """What a file or folder is, told by its bytes; its name is never asked.
 
-The exceptions are the ones the formats make themselves: a checkpoint is named by a prefix that no file has, and its data
-shards hold nothing but tensor bytes.
+The exceptions are the ones the formats make themselves: a checkpoint is named by a prefix that no file has, and its
+data shards hold nothing but tensor bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from tfinspect.errors import UnknownFormatError, UnsupportedFeatureError
+from tfinspect.errors import FileMissingError, UnknownFormatError, UnsupportedFeatureError, WrongKindError
 from tfinspect.formats import _tags
 from tfinspect.formats._file import MappedFile
 
@@ -23,16 +24,10 @@ if TYPE_CHECKING:
 Kind = Literal["graph", "checkpoint", "signatures", "assets", "head"]
 
 _TABLE_MAGIC: Final = 0xDB4775248B80FB57.to_bytes(8, "little")
-_TEXT_NBYTES = 1 << 20  # how much comment may stand before the first field of a text file
-_FIRST_WORD: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s+|#[^\n]*(?:\n|$))*+([A-Za-z_]\w*)\s*[:{<]")
-_GRAPH_WORDS: Final = {b"node", b"library", b"version", b"versions", b"debug_info"}
-_META_GRAPH_WORDS: Final = {
-    b"meta_info_def", b"graph_def", b"saver_def", b"collection_def", b"signature_def", b"asset_file_def",
-    b"object_graph_def",
-}  # fmt: skip
-_SAVED_MODEL_WORDS: Final = {b"saved_model_schema_version", b"meta_graphs"}
+_DATA_SHARD: Final = re.compile(r"(?s).+\.data-\d{5}-of-\d{5}")
 _STATE_WORDS: Final = {b"model_checkpoint_path", b"all_model_checkpoint_paths"}
 _NAMES_SHOWN = 8
+_VOWELS = tuple("AEIOUaeiou")
 
 
 class Sample:
@@ -46,9 +41,17 @@ class Sample:
     def __init__(self, path: str) -> None:
         self.path = path
         self.view = MappedFile(path).view
-        match = _FIRST_WORD.match(self.view[:_TEXT_NBYTES])
-        self.word = match[1] if match is not None else b""
+        self.word = _tags.first_word(self.view)
         """First field name, where the file is protobuf text."""
+
+    @functools.cached_property
+    def table_version(self) -> int | None:
+        """Version of checkpoint the file is a sorted table of; None where it is no whole table."""
+        if bytes(self.view[-8:]) != _TABLE_MAGIC:
+            return None
+        from tfinspect.formats import _checkpoint_names
+
+        return _checkpoint_names.table_version(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,10 @@ class Format:
     kinds: tuple[Kind, ...]
     matches: Callable[[Sample], bool] = field(repr=False, compare=False)
 
-
-def is_text(sample: Sample) -> bool:
-    """Whether a file of one of the formats here is in protobuf's text form."""
-    return sample.word in _GRAPH_WORDS | _META_GRAPH_WORDS | _SAVED_MODEL_WORDS
+    @property
+    def a_title(self) -> str:
+        """The title with its article."""
+        return f"{'an' if self.title.startswith(_VOWELS) else 'a'} {self.title}"
 
 
 def _is_head(sample: Sample) -> bool:
@@ -85,46 +88,28 @@ def _is_head(sample: Sample) -> bool:
     return ("weights.npy" in names or "0/weights.npy" in names) and all(name.endswith(".npy") for name in names)
 
 
-def _is_table(sample: Sample, first_tags: frozenset[int]) -> bool:
-    """Whether it is a sorted table whose first entry, under the empty key, begins with one of these tags.
-
-    The file begins with that entry: shared and own key length 0, the value's length, the value. V1 stores a
-    SavedTensorSlices there, whose first field is a message, V2 a BundleHeaderProto, whose first fields are numbers.
-    A block compressed with Snappy begins with its length and a literal's tag instead, and only V1 was ever compressed.
-    """
-    view = sample.view
-    if bytes(view[-8:]) != _TABLE_MAGIC:
-        return False
-    if bytes(view[:2]) != b"\0\0":
-        return 0x0A in first_tags
-    position = 2
-    while position < len(view) - 1 and view[position] & 0x80:
-        position += 1
-    return view[position + 1] in first_tags
-
-
 FORMATS: Final = (
     Format(
         "graphdef", "frozen graph or graph definition (GraphDef)", "graphdef", ("graph",),
         lambda s: not s.word and _tags.looks_like(s.view, _tags.GRAPH),
     ),
-    Format("graphdef_text", "graph as text (GraphDef)", "pbtxt", ("graph",), lambda s: s.word in _GRAPH_WORDS),
+    Format("graphdef_text", "graph as text (GraphDef)", "pbtxt", ("graph",), lambda s: s.word in _tags.GRAPH_WORDS),
     Format(
         "metagraph", "graph of a checkpoint (MetaGraphDef)", "metagraph", ("graph", "signatures"),
-        lambda s: s.word in _META_GRAPH_WORDS or _tags.looks_like(s.view, _tags.META_GRAPH),
+        lambda s: s.word in _tags.META_GRAPH_WORDS or _tags.looks_like(s.view, _tags.META_GRAPH),
     ),
     Format(
         "checkpoint_v1", "checkpoint, V1 (2015-2016)", "checkpoint", ("checkpoint",),
-        lambda s: _is_table(s, frozenset({0x0A})),
+        lambda s: s.table_version == 1,
     ),
     Format(
         "checkpoint_v2", "checkpoint, V2", "checkpoint", ("checkpoint",),
-        lambda s: _is_table(s, frozenset(range(256)) - {0x0A}),
+        lambda s: s.table_version == 2,  # noqa: PLR2004 - the number is the name
     ),
     Format("onnx", "ONNX model", "onnx", ("signatures",), lambda s: _tags.looks_like(s.view, _tags.ONNX)),
     Format(
         "saved_model", "SavedModel", "saved_model", ("graph", "checkpoint", "signatures", "assets"),
-        lambda s: s.word in _SAVED_MODEL_WORDS or _tags.looks_like(s.view, _tags.SAVED_MODEL),
+        lambda s: s.word in _tags.SAVED_MODEL_WORDS or _tags.looks_like(s.view, _tags.SAVED_MODEL),
     ),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
 )  # fmt: skip
@@ -139,13 +124,14 @@ def identify(path: str | os.PathLike[str]) -> Format:
     Raises:
         FileMissingError: nothing stands there, or it may not be read.
         UnknownFormatError: it is something else; the message says what, where that can be told.
+        WrongKindError: a folder's `saved_model.pb` is none.
         UnsupportedFeatureError: it is a SavedModel split into chunks.
         InputError: it is a checkpoint that cannot be read.
     """
     name = os.fspath(path)
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises where a parent may not be searched
         return _identify_folder(name)
-    if not os.path.lexists(name) and is_checkpoint(name):
+    if (not os.path.lexists(name) or _DATA_SHARD.fullmatch(name)) and is_checkpoint(name):
         return _checkpoint_row(name)
     sample = Sample(name)
     for row in FORMATS:
@@ -173,9 +159,15 @@ def _checkpoint_row(path: str) -> Format:
 
 def _identify_folder(path: str) -> Format:
     folder = Path(path)
-    if (folder / "saved_model.pb").is_file() or (folder / "saved_model.pbtxt").is_file():
-        return BY_NAME["saved_model"]
-    if (folder / "saved_model.cpb").is_file():
+    try:
+        names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(path))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise FileMissingError(f"{path} cannot be listed: {reason}", evidence={"path": path}) from None
+    for name in ("saved_model.pb", "saved_model.pbtxt"):
+        if name in names:
+            return _saved_model_row(folder / name)
+    if "saved_model.cpb" in names:
         raise UnsupportedFeatureError(
             f"{path} is a SavedModel split into chunks (saved_model.cpb), which tfinspect does not read",
             hint="write it again with less than 2 GB of constants in its graph",
@@ -183,7 +175,6 @@ def _identify_folder(path: str) -> Format:
         )
     if is_checkpoint(path):
         return _checkpoint_row(path)
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     shown = names[:_NAMES_SHOWN] + ([f"and {len(names) - _NAMES_SHOWN:,} more"] if len(names) > _NAMES_SHOWN else [])
     inside = next((name for name in names if _may_be_model(folder / name)), None)
     raise UnknownFormatError(
@@ -192,6 +183,17 @@ def _identify_folder(path: str) -> Format:
         hint=f"tfinspect info {shlex.quote(str(folder / inside))}" if inside is not None else None,
         evidence={"path": path, "entries": names[:200]},
     )
+
+
+def _saved_model_row(file: Path) -> Format:
+    row = identify(file)
+    if row.name != "saved_model":
+        raise WrongKindError(
+            f"{file} is {row.a_title}, not a SavedModel",
+            hint=f"tfinspect info {shlex.quote(str(file))}",
+            evidence={"path": str(file), "format": row.name},
+        )
+    return row
 
 
 def _may_be_model(path: Path) -> bool:
