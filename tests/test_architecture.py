@@ -12,6 +12,7 @@ import pytest
 
 import tfinspect
 from tfinspect.cli.app import COMMANDS
+from tfinspect.errors import error_classes
 
 ROOT = Path(tfinspect.__file__).parent
 FIXTURES = ROOT.parent / "fixtures"
@@ -115,9 +116,52 @@ def test_listing_does_not_load_numpy_or_rich() -> None:
         "import sys\nfrom tfinspect.cli.app import run\nstatus = run(sys.argv[1:])\n"
         "heavy = {'numpy', 'rich'} & set(sys.modules)\nsys.exit(f'{status} {heavy}' if status or heavy else 0)\n"
     )
-    for arguments in (["vars", "training"], ["vars", "training_v1"], ["--help"]):
-        done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=FIXTURES, capture_output=True, text=True)
+    for arguments in (["vars", "training"], ["vars", "training_v1"], ["vars", "--help"], ["--help"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], check=False, cwd=FIXTURES, capture_output=True, text=True
+        )
         assert done.returncode == 0, (arguments, done.stderr)
+
+
+def test_listing_nodes_looks_for_no_endpoints() -> None:
+    script = (
+        "import sys\nfrom tfinspect.cli.app import run\nstatus = run(sys.argv[1:])\n"
+        "extra = {'tfinspect.surgery.endpoints', 'tfinspect.surgery.bottlenecks', 'rich'} & set(sys.modules)\n"
+        "sys.exit(f'{status} {extra}' if status or extra else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "nodes", "inception_tiny.pb"],
+        cwd=FIXTURES, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_error_is_raised_somewhere() -> None:
+    """Each class that has no children is raised in the program, or made by a function that returns it."""
+    made = set()
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = node.func
+                made.add(called.id if isinstance(called, ast.Name) else getattr(called, "attr", ""))
+    leaves = [cls for cls in error_classes() if not cls.__subclasses__()]
+    assert len(leaves) > 15
+    assert [cls.__name__ for cls in leaves if cls.__name__ not in made] == []
+
+
+def test_every_error_is_met_by_a_test() -> None:
+    """Each slug or class that the program raises stands in a test."""
+    tests = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__))
+    leaves = [cls for cls in error_classes() if not cls.__subclasses__()]
+    assert [cls.__name__ for cls in leaves if cls.__name__ not in tests and f'"{cls.slug}"' not in tests] == []
+
+
+def test_every_slug_is_documented() -> None:
+    page = (ROOT.parent / "docs" / "errors.md").read_text()
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert set(rows) == {cls.slug for cls in error_classes()[1:]}
+    for cls in error_classes()[1:]:
+        assert f"| {int(cls.exit_status)} | `{cls.__name__}` |" in rows[cls.slug]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

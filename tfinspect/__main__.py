@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gc
+import io
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
     from tfinspect.cli.app import run
+
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller, as in `tfinspect ... >&-`
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the life of the process
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding has no letters for
 
     # a listing makes hundreds of thousands of nodes and drops none: looking for garbage among them is lost time
     gc.set_threshold(500_000, 50, 50)

@@ -9,7 +9,7 @@ from tfinspect import formats
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
-from tfinspect.ir.refs import TensorRef
+from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.surgery import cut as surgery_cut
 from tfinspect.surgery.shapes import TensorTypes
 
@@ -65,9 +65,10 @@ def cut_model(
     ref = TensorRef.parse(bottleneck)
     model_graph(model).node(ref.name)
     ends = choose_outputs(model, outputs)
-    graph = fold(model, ends)
+    named = [parse_shaped(text)[0] for text in inputs]
+    graph = fold(model, ends, named)
     graph.node(ref.name)
-    starts = [TensorRef.parse(text) for text in inputs] or [e.ref for e in inputs_of(graph, TensorTypes(graph))]
+    starts = named or [e.ref for e in inputs_of(graph, TensorTypes(graph))]
     trunk, rest = surgery_cut.cut(graph, ref, starts, ends)
     taken, given = ends_of(trunk, [ref])
     return Cut(trunk, rest, taken, given)

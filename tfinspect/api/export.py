@@ -1,15 +1,30 @@
-"""What an export answers, whatever it writes."""
+"""What every export has in common: written beside its place, proved against the file given, and only then published."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from tfinspect.api import proof
+from tfinspect.formats import _atomic
+from tfinspect.verify import run as verify_run
+from tfinspect.verify.verdict import Verdict
 
 if TYPE_CHECKING:
-    from tfinspect.api.prepare import Setting
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tfinspect.api.load import PathLike
+    from tfinspect.api.prepare import Prepared, Setting
+    from tfinspect.api.proof import Feeds, Reference
+    from tfinspect.ir.runner import Runner
     from tfinspect.ir.signature import TensorSpec
     from tfinspect.verify.report import Report
-    from tfinspect.verify.verdict import Verdict
+    from tfinspect.verify.run import Pair
+    from tfinspect.verify.weights import WeightsReport
+
+Require = Literal["pass", "written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +55,120 @@ class ExportReport:
     def verdict(self) -> Verdict:
         """PASS, FAIL or INCONCLUSIVE."""
         return self.report.verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a result is proved and kept; see `export_onnx` for each."""
+
+    seed: int = 0
+    rtol: float | None = None
+    atol: float | None = None
+    inputs_from: PathLike | None = None
+    require: Require = "pass"
+    force: bool = False
+    phase: Callable[[str], AbstractContextManager[None]] = proof.silent
+
+    @property
+    def seed_used(self) -> int | None:
+        """The seed, None where the inputs are the caller's own."""
+        return None if self.inputs_from is not None else self.seed
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What was written, and how it is held against the reference.
+
+    Attributes:
+        runner: loads it.
+        feeds: the test inputs in its own names.
+        pairs: which tensors of both belong together.
+        weights: accounts for its weights; None where they are the same file's.
+        stamp: writes into it what was proved about it; None where it has no room for that.
+    """
+
+    runner: Callable[[], Runner]
+    feeds: Feeds
+    pairs: Sequence[Pair]
+    weights: Callable[[], WeightsReport] | None = None
+    stamp: Callable[[Report], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where the result stands, whether under the name asked for, and the proof."""
+
+    place: Path
+    accepted: bool
+    report: Report
+
+
+def publish_proved(
+    ready: Prepared,
+    target: Path,
+    feeds: Feeds,
+    write: Callable[[Path, Reference], Candidate],
+    terms: Terms,
+    *,
+    one_by_one: bool = False,
+) -> Published:
+    """Write a candidate beside its place, prove it, and publish it: under its name, or as `NAME.rejected`.
+
+    TensorFlow runs the reference while the candidate is being made. Whatever fails, nothing is left behind.
+
+    Args:
+        ready: the model, opened; its graph says which tensors feed a softmax.
+        target: the name asked for.
+        feeds: the test inputs, in the names of `ready.graph`.
+        write: makes the candidate under the path it is given.
+        terms: on what terms.
+        one_by_one: the reference may take one sample at a time only: batches that it refuses are split.
+
+    Raises:
+        RuntimeFailedError: a runtime refused the reference, or the candidate could not be made.
+        OutputError: the candidate cannot be written.
+    """
+    logits = {spec.ref: proof.logits_of(ready.graph, spec.ref) for spec in ready.outputs}
+    fetches = list(dict.fromkeys(str(ref) for pair in logits.items() for ref in pair if ref is not None))
+    with (
+        proof.reference_of(ready.model) as reference,
+        _atomic.staged(target) as staged,
+        proof.hint_at_shapes(ready.inputs),
+        proof.recording(
+            lambda: proof.SampleBySample(reference.runner()) if one_by_one else reference.runner(),
+            fetches,
+            proof.reference_feeds(feeds, ready),
+            path=reference.path,
+            sha256=reference.sha256,
+        ) as truth,
+    ):
+        with proof.named({staged: target}):
+            with _atomic.output_errors(target):
+                candidate = write(staged, reference)
+            answers = _answers(candidate, target)
+        with terms.phase("running the reference in TensorFlow"):
+            expected = truth()
+        with terms.phase("comparing"), _atomic.output_errors(target):
+            report = verify_run.judge(
+                expected,
+                answers,
+                candidate.pairs,
+                override=proof.override_of(terms.rtol, terms.atol),
+                weights=None if candidate.weights is None else candidate.weights(),
+                seed=terms.seed_used,
+            )
+            if candidate.stamp is not None:
+                candidate.stamp(report)
+        accepted = report.verdict is Verdict.PASS or terms.require == "written"
+        place = target if accepted else target.with_name(target.name + ".rejected")
+        _atomic.publish(staged, place, force=terms.force or not accepted)
+    return Published(place, accepted, replace(report, candidate=replace(report.candidate, path=str(place))))
+
+
+def _answers(candidate: Candidate, target: Path) -> verify_run.Recording:
+    _, fetches = verify_run.fetches_of(candidate.pairs)
+    with candidate.runner() as runner:
+        known = {word for spec in runner.inputs for word in (spec.name, spec.key)}
+        # the converter drops an input that nothing depends on
+        feeds = [{name: value for name, value in feed.items() if name in known} for feed in candidate.feeds]
+        return verify_run.record(runner, fetches, feeds, path=str(target), may_refuse=True)

@@ -4,60 +4,68 @@ from __future__ import annotations
 
 import json
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from tfinspect import formats, runtimes
+from tfinspect import __version__, formats, runtimes
 from tfinspect.api import proof
-from tfinspect.api.export import ExportReport
+from tfinspect.api.export import Candidate, ExportReport, Require, Terms, publish_proved
 from tfinspect.api.labels import METADATA_KEY, labels_beside
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import Prepared, prepare
+from tfinspect.errors import NameNotFoundError, RuntimeFailedError
 from tfinspect.formats import _atomic
 from tfinspect.formats import onnx as onnx_format
+from tfinspect.ir.tensors import Tensor
 from tfinspect.surgery.batch import set_batch
+from tfinspect.surgery.constant_tensors import constant_tensors
 from tfinspect.surgery.externalize import externalize
 from tfinspect.surgery.fold_batch_norm import fold_batch_norm
+from tfinspect.surgery.fold_dequantize import fold_dequantize
 from tfinspect.surgery.modernize import modernize
 from tfinspect.surgery.prune import prune
+from tfinspect.surgery.shapes import TensorTypes
 from tfinspect.surgery.strip_checks import strip_checks
+from tfinspect.surgery.strip_dropout import strip_dropout
 from tfinspect.verify import run as verify_run
-from tfinspect.verify.verdict import Verdict
 from tfinspect.verify.weights import account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    import numpy.typing as npt
-
+    from tfinspect.api.proof import Reference
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
-    from tfinspect.ir.runner import Runner
     from tfinspect.ir.signature import TensorSpec
-    from tfinspect.ir.tensors import Tensor
     from tfinspect.runtimes import Conversion
     from tfinspect.verify.report import Report
-    from tfinspect.verify.run import Pair, Recording
+    from tfinspect.verify.run import Pair
     from tfinspect.verify.weights import WeightsReport
 
-Require = Literal["pass", "written"]
 _LARGE_PARAMETERS = 5_000_000  # above, a run costs too much for sixteen of them
 _LARGE_SAMPLES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A graph ready for the converter, and how its ends are called."""
+class _Convertible:
+    """A graph ready for the converter.
+
+    Attributes:
+        graph: as the converter takes it.
+        weights: the large ones, which stay apart.
+        inputs: what it takes.
+        notes: what was done to it, in words.
+        plain: the graph before its weights were touched, those in 8 bits made floats.
+    """
 
     graph: Graph
     weights: Mapping[str, Tensor]
     inputs: tuple[TensorSpec, ...]
-    kinds: Mapping[str, str]
     notes: tuple[str, ...]
+    plain: Graph
 
 
 def export_onnx(
@@ -112,73 +120,66 @@ def export_onnx(
     target = Path(output) if output is not None else Path(found.path or "model").with_suffix(".onnx")
     _atomic.ensure_absent(target, force=force)
     runtimes.warm("tensorflow", "tf2onnx", "onnxruntime")
+    terms = Terms(seed=seed, rtol=rtol, atol=atol, inputs_from=inputs_from, require=require, force=force, phase=phase)
     with phase("reading the graph"):
         ready = prepare(found, inputs=inputs, outputs=outputs, settings=settings, at_pixels=True)
-        candidate = _candidate(ready, batch)
-    specs = [proof.feed_spec(spec, candidate.kinds.get(spec.name)) for spec in candidate.inputs]
-    parameters = sum(t.size for t in _constants(ready.graph).values())
-    feeds = proof.build_feeds(
-        specs, seed=seed, inputs_from=inputs_from, samples=_LARGE_SAMPLES if parameters > _LARGE_PARAMETERS else None
-    )
-    with (
-        proof.reference_of(found) as reference,
-        tempfile.TemporaryDirectory(prefix="tfinspect-") as scratch,
-        _atomic.staged(target) as staged,
-        ThreadPoolExecutor(1) as other,
-    ):
-        refs = [spec.ref for spec in ready.outputs]
-        logits = {ref: proof.logits_of(ready.graph, ref) for ref in refs}
-        wanted = list(dict.fromkeys(str(r) for pair in logits.items() for r in pair if r is not None))
-        asked = proof.reference_feeds(feeds, ready)
-        make = reference.runner if batch is None else lambda: proof.SampleBySample(reference.runner())
-        recording = other.submit(_record, make, wanted, asked, reference.path, reference.sha256)
-        with phase("converting (TensorFlow and tf2onnx are loading)"), proof.named(staged, target):
-            done = _convert(candidate, ready, staged, Path(scratch), opset, reference.sha256, found)
-        with phase("checking the ONNX file"), proof.named(staged, target):
+        convertible = _convertible(ready, batch)
+    large = sum(t.size for t in _constants(ready.graph).values()) > _LARGE_PARAMETERS
+    with phase("choosing test inputs"), proof.hint_at_shapes(ready.inputs):
+        feeds, fed = proof.choose_feeds(
+            convertible.inputs,
+            ready,
+            seed=seed,
+            inputs_from=inputs_from,
+            samples=_LARGE_SAMPLES if large else None,
+        )
+    conversions: list[Conversion] = []
+
+    def write(staged: Path, reference: Reference) -> Candidate:
+        with phase("converting (TensorFlow and tf2onnx are loading)"):
+            metadata = _metadata(found, reference)
+            conversions.append(_convert(convertible, ready.outputs, staged, opset, metadata, found.path))
+        with phase("checking the ONNX file"):
             runtimes.check_onnx(staged)
             written = onnx_format.read(staged)
-            pairs = [_pair(ready.graph, ref, logits[ref], written) for ref in refs]
-            _, fetches = verify_run.fetches_of(pairs)
-            answers = _record(lambda: runtimes.onnx_model(staged), fetches, feeds, str(target))
-        with phase("running the reference in TensorFlow"):
-            truth = recording.result()
-        with phase("accounting for the weights"):
-            weights = _weights(ready.graph, written)
-        report = verify_run.judge(
-            truth,
-            answers,
-            pairs,
-            override=proof.override_of(rtol, atol),
-            weights=weights,
-            seed=None if inputs_from else seed,
+        return Candidate(
+            lambda: runtimes.onnx_model(staged),
+            feeds,
+            [_pair(ready.graph, spec.ref, written) for spec in ready.outputs],
+            lambda: _weights(convertible.plain, written, reference),
+            lambda report: _stamp(report, staged, terms),
         )
-        _stamp(report, staged, seed, reference.sha256)
-        accepted = report.verdict is Verdict.PASS or require == "written"
-        place = target if accepted else target.with_name(target.name + ".rejected")
-        _atomic.publish(staged, place, force=force or not accepted)
-    notes = (*candidate.notes, *_notes(ready))
+
+    done = publish_proved(ready, target, feeds, write, terms, one_by_one=batch is not None)
+    (conversion,) = conversions
     return ExportReport(
-        str(place),
-        accepted,
-        replace(report, candidate=replace(report.candidate, path=str(place))),
-        candidate.inputs,
+        str(done.place),
+        done.accepted,
+        done.report,
+        convertible.inputs,
         ready.outputs,
         ready.settings,
-        notes,
+        (*convertible.notes, *_notes(ready), *fed),
         {
-            "opset": done.opset,
-            "ir_version": done.ir_version,
-            "node_count": done.node_count,
-            "nbytes": place.stat().st_size,
-            "convert_seconds": round(done.seconds, 2),
+            "opset": conversion.opset,
+            "ir_version": conversion.ir_version,
+            "node_count": conversion.node_count,
+            "nbytes": done.place.stat().st_size,
+            "convert_seconds": round(conversion.seconds, 2),
         },
     )
 
 
-def _candidate(ready: Prepared, batch: str | None) -> _Candidate:
+def _convertible(ready: Prepared, batch: str | None) -> _Convertible:
     """Bring a graph to what the converter knows, with the large weights apart."""
     ends = [spec.ref for spec in ready.outputs]
-    graph, notes = modernize(ready.graph)
+    plain, in_bytes = fold_dequantize(ready.graph)
+    graph, notes = modernize(plain)
+    if in_bytes:
+        notes.append(f"{in_bytes} weights kept in 8 bits made floats again")
+    graph, dropouts = strip_dropout(graph, ends)
+    if dropouts:
+        notes.append(f"took out {dropouts} dropout(s), which keep everything in inference")
     graph, folds = fold_batch_norm(strip_checks(graph), keep=ends)
     if folds:
         notes.append(f"folded {len(folds)} batch normalisations into the weights before them, in float64")
@@ -188,12 +189,11 @@ def _candidate(ready: Prepared, batch: str | None) -> _Candidate:
     resized = {spec.ref: spec for spec in sized}
     inputs = tuple(resized.get(new.ref, new) for _, new in held)
     graph, weights = externalize(prune(graph, ends), keep=ends)
-    kinds = {str(held): ready.kinds[ref] for ref, held in ready.held.items() if ref in ready.kinds}
-    return _Candidate(graph, weights, inputs, kinds, tuple(notes))
+    return _Convertible(graph, weights, inputs, tuple(notes), plain)
 
 
 def _notes(ready: Prepared) -> list[str]:
-    notes = [f"fixed {setting}" for setting in ready.settings]
+    notes = [*ready.notes, *(f"fixed {setting}" for setting in ready.settings)]
     notes += [
         f"starts at the decoded pixels {spec.ref}: ONNX has no image decoder"
         for spec in ready.inputs
@@ -202,83 +202,95 @@ def _notes(ready: Prepared) -> list[str]:
     return notes
 
 
-def _convert(
-    candidate: _Candidate,
-    ready: Prepared,
-    staged: Path,
-    scratch: Path,
-    opset: int | None,
-    sha256: str,
-    model: Model,
-) -> Conversion:
-    graph_path = scratch / "candidate.pb"
-    formats.write_graph(candidate.graph, graph_path)
-    weights = None
-    if candidate.weights:
-        weights = scratch / "weights"
-        weights.mkdir()
-        runtimes.write_weights(weights, candidate.weights)
+def _metadata(model: Model, reference: Reference) -> dict[str, str]:
+    """Return what the file says about where it comes from."""
     labels = labels_beside(model.path) if model.path else ()
-    request = runtimes.ConversionRequest(
-        graph=graph_path,
-        inputs={spec.name: spec.shape for spec in candidate.inputs},
-        outputs=[spec.name for spec in ready.outputs],
-        output=staged,
-        weights=weights,
-        metadata={"source_sha256": sha256, **({METADATA_KEY: json.dumps(labels)} if labels else {})},
-    )
-    return runtimes.convert(request if opset is None else replace(request, opset=opset))
+    return {
+        "tfinspect.source_sha256": reference.sha256,
+        "tfinspect.version": __version__,
+        "tfinspect.converter": runtimes.converter(),
+        **({METADATA_KEY: json.dumps(labels)} if labels else {}),
+    }
 
 
-def _record(
-    make: Callable[[], Runner],
-    fetches: Sequence[str],
-    feeds: Sequence[Mapping[str, npt.NDArray[Any]]],
-    path: str,
-    sha256: str = "",
-) -> Recording:
-    with make() as runner:
-        if sha256:
-            return verify_run.record(runner, fetches, feeds, path=path, sha256=sha256)
-        known = {spec.name for spec in runner.inputs}  # the converter drops an input that nothing depends on
-        asked = [{name: value for name, value in feed.items() if name in known} for feed in feeds]
-        return verify_run.record(runner, fetches, asked, path=path, may_refuse=True)
+def _convert(
+    convertible: _Convertible,
+    outputs: Sequence[TensorSpec],
+    staged: Path,
+    opset: int | None,
+    metadata: Mapping[str, str],
+    source: str,
+) -> Conversion:
+    with tempfile.TemporaryDirectory(prefix="tfinspect-") as folder:
+        graph, weights = Path(folder, "candidate.pb"), Path(folder, "weights")
+        formats.write_graph(convertible.graph, graph)
+        if convertible.weights:
+            weights.mkdir()
+            runtimes.write_weights(weights, convertible.weights)
+        request = runtimes.ConversionRequest(
+            graph=graph,
+            inputs={spec.name: spec.shape for spec in convertible.inputs},
+            outputs=[spec.name for spec in outputs],
+            output=staged,
+            weights=weights if convertible.weights else None,
+            metadata=metadata,
+            producer_version=__version__,
+        )
+        with proof.named({graph: source or "the graph"}):
+            return runtimes.convert(request if opset is None else replace(request, opset=opset))
 
 
 def _constants(graph: Graph) -> dict[str, Tensor]:
     return {node.name: t for node in graph.nodes if node.op == "Const" and (t := node.tensor()) is not None}
 
 
-def _pair(graph: Graph, ref: TensorRef, logits: TensorRef | None, written: onnx_format.OnnxFile) -> Pair:
+def _pair(graph: Graph, ref: TensorRef, written: onnx_format.OnnxFile) -> Pair:
     """Say which tensors of both sides belong together; the logits are found by structure, as names may change."""
     feeding = None
+    logits = proof.logits_of(graph, ref)
     if logits is not None:
         source = written.behind(str(ref), {"Softmax", "Sigmoid", "LogSoftmax"})
         feeding = None if source is None else (str(logits), source)
     return verify_run.Pair(str(ref), str(ref), feeding, proof.producing_op(graph, ref))
 
 
-def _weights(graph: Graph, written: onnx_format.OnnxFile) -> WeightsReport:
-    epsilons = {
-        value
-        for node in graph.nodes
-        for name in ("epsilon", "variance_epsilon")
-        if isinstance(value := node.value(name), float)
-    }
-    # what was folded keeps its name, so names prove nothing: every array is searched for by value
-    return account(_constants(graph), written.initializers, epsilons=sorted(epsilons))
+def _weights(graph: Graph, written: onnx_format.OnnxFile, reference: Reference) -> WeightsReport:
+    """Account for every weight of the file, by value: what was folded keeps its name, so names prove nothing."""
+    epsilons = sorted(
+        {
+            value
+            for node in graph.nodes
+            for name in ("epsilon", "variance_epsilon")
+            if isinstance(value := node.value(name), float)
+        }
+    )
+    source = _constants(graph)
+    report = account(source, written.initializers, epsilons=epsilons)
+    if report.unaccounted and (computed := _computed(graph, reference)):
+        return account({**source, **computed}, written.initializers, epsilons=epsilons)
+    return report
 
 
-def _stamp(report: Report, staged: Path, seed: int, sha256: str) -> None:
+def _computed(graph: Graph, reference: Reference) -> dict[str, Tensor]:
+    """Let TensorFlow compute from the reference what the converter may have computed beforehand."""
+    types = TensorTypes(graph)
+    names = [str(ref) for ref in constant_tensors(graph) if (d := types.type_of(ref).dtype) and d.is_floating]
+    with reference.runner() as runner:
+        try:
+            return {n: Tensor.of(v) for n, v in zip(names, runner.run(names, {}), strict=True)} if names else {}
+        except (NameNotFoundError, RuntimeFailedError):
+            return {}  # a name of ours, or a handle: those weights stay unaccounted for
+
+
+def _stamp(report: Report, staged: Path, terms: Terms) -> None:
     """Write into the file what was proved about it."""
     worst = max((o.max_abs for o in report.outputs if o.max_abs is not None), default=None)
     tolerance = max((o.tolerance for o in report.outputs if o.tolerance is not None), default=None)
     onnx_format.append_metadata(
         staged,
         {
-            "tfinspect.source_sha256": sha256,
             "tfinspect.verdict": report.verdict.value,
-            "tfinspect.seed": str(seed),
+            "tfinspect.seed": "" if terms.seed_used is None else str(terms.seed_used),
             "tfinspect.samples": str(report.samples),
             "tfinspect.max_abs": "" if worst is None else f"{worst:.9g}",
             "tfinspect.tolerance": "" if tolerance is None else f"{tolerance:.9g}",

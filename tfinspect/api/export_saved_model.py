@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import runtimes
 from tfinspect.api import proof
-from tfinspect.api.export import ExportReport
+from tfinspect.api.export import Candidate, ExportReport, Require, Terms, publish_proved
 from tfinspect.api.labels import ASSET_NAME, labels_beside
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import prepare
 from tfinspect.formats import _atomic, saved_model
 from tfinspect.ir.signature import Signature
 from tfinspect.surgery.modernize import modernize
-from tfinspect.verify import run as verify_run
-from tfinspect.verify.verdict import Verdict
+from tfinspect.verify.run import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from tfinspect.api.export_onnx import Require
+    from tfinspect.api.proof import Reference
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
@@ -77,6 +75,7 @@ def export_saved_model(
     target = Path(output) if output is not None else Path(found.path or "model").with_suffix(".saved_model")
     _atomic.ensure_absent(target, force=force)
     runtimes.warm("tensorflow")
+    terms = Terms(seed=seed, rtol=rtol, atol=atol, inputs_from=inputs_from, require=require, force=force, phase=phase)
     with phase("reading the graph"):
         ready = prepare(found, inputs=inputs, outputs=outputs, settings=settings)
         graph, notes = modernize(ready.graph)
@@ -84,61 +83,37 @@ def export_saved_model(
     signature = Signature(SIGNATURE, _keyed(taken), _keyed(ready.outputs), _METHOD)
     labels = labels_beside(found.path) if found.path else ()
     assets = {ASSET_NAME: "\n".join([*labels, ""]).encode()} if labels else {}
-    specs = [
-        proof.feed_spec(new, ready.kinds.get(old.ref)) for old, new in zip(ready.inputs, signature.inputs, strict=True)
-    ]
-    feeds = proof.build_feeds(specs, seed=seed, inputs_from=inputs_from)
+    with phase("choosing test inputs"), proof.hint_at_shapes(ready.inputs):
+        feeds, fed = proof.choose_feeds(signature.inputs, ready, seed=seed, inputs_from=inputs_from)
     keys = {spec.name: spec.key or spec.name for spec in signature.inputs}
-    with proof.reference_of(found) as reference, _atomic.staged(target) as staged, ThreadPoolExecutor(1) as other:
-        saved_model.write(graph, staged, signature=signature, assets=assets)
-        refs = [spec.ref for spec in ready.outputs]
-        logits = {ref: proof.logits_of(ready.graph, ref) for ref in refs}
-        wanted = list(dict.fromkeys(str(r) for pair in logits.items() for r in pair if r is not None))
-        asked = proof.reference_feeds(feeds, ready)
 
-        def run_reference() -> verify_run.Recording:
-            with reference.runner() as runner:
-                return verify_run.record(runner, wanted, asked, path=reference.path, sha256=reference.sha256)
+    def write(staged: Path, _: Reference) -> Candidate:
+        with phase("writing the SavedModel"):
+            saved_model.write(graph, staged, signature=signature, assets=assets)
+        return Candidate(
+            lambda: runtimes.tensorflow_saved_model(staged),
+            [{keys[name]: value for name, value in feed.items()} for feed in feeds],
+            [_pair(ready.graph, spec) for spec in signature.outputs],
+        )
 
-        truth = other.submit(run_reference)
-        pairs = [
-            verify_run.Pair(
-                str(spec.ref),
-                spec.key or spec.name,
-                None if (source := logits[spec.ref]) is None else (str(source), str(source)),
-                proof.producing_op(ready.graph, spec.ref),
-            )
-            for spec in signature.outputs
-        ]
-        _, fetches = verify_run.fetches_of(pairs)
-        with (
-            phase("loading the SavedModel in TensorFlow"),
-            proof.named(staged, target),
-            runtimes.tensorflow_saved_model(staged) as runner,
-        ):
-            renamed = [{keys[name]: value for name, value in feed.items()} for feed in feeds]
-            answers = verify_run.record(runner, fetches, renamed, path=str(target), may_refuse=True)
-        with phase("running the reference in TensorFlow"):
-            report = verify_run.judge(
-                truth.result(),
-                answers,
-                pairs,
-                override=proof.override_of(rtol, atol),
-                seed=None if inputs_from else seed,
-            )
-        accepted = report.verdict is Verdict.PASS or require == "written"
-        place = target if accepted else target.with_name(target.name + ".rejected")
-        _atomic.publish(staged, place, force=force or not accepted)
+    done = publish_proved(ready, target, feeds, write, terms)
     return ExportReport(
-        str(place),
-        accepted,
-        replace(report, candidate=replace(report.candidate, path=str(place))),
+        str(done.place),
+        done.accepted,
+        done.report,
         signature.inputs,
         signature.outputs,
         ready.settings,
-        (*notes, *(f"fixed {setting}" for setting in ready.settings)),
-        {"signature": SIGNATURE, "nbytes": sum(p.stat().st_size for p in place.rglob("*") if p.is_file())},
+        (*notes, *ready.notes, *(f"fixed {setting}" for setting in ready.settings), *fed),
+        {"signature": SIGNATURE, "nbytes": sum(p.stat().st_size for p in done.place.rglob("*") if p.is_file())},
     )
+
+
+def _pair(graph: Graph, spec: TensorSpec) -> Pair:
+    """Say which tensors belong together; the logits keep their name."""
+    logits = proof.logits_of(graph, spec.ref)
+    feeding = None if logits is None else (str(logits), str(logits))
+    return Pair(spec.name, spec.key or spec.name, feeding, proof.producing_op(graph, spec.ref))
 
 
 def _keyed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

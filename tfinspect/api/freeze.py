@@ -10,18 +10,23 @@ from tfinspect import formats
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
 from tfinspect.errors import UsageError, WrongKindError
+from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
+from tfinspect.surgery.endpoints import find_inputs
 from tfinspect.surgery.fold_variables import fold_variables
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
     from tfinspect.surgery.fold_variables import FreezeReport
+
+
+_PIPELINES = frozenset({"queue", "iterator"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +40,57 @@ class Frozen:
 
 
 def freeze(
-    graph: PathLike | Graph,
+    graph: PathLike | Graph | Model,
     checkpoint: PathLike | Checkpoint | None = None,
     *,
     outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+    averages: bool = False,
 ) -> Graph:
     """Return the graph with every variable that the outputs need as a constant.
+
+    What an input queue or an iterator delivers becomes a Placeholder of the same name.
 
     Args:
         graph: a graph, or the path of one; of a checkpoint with its `.meta` beside it that alone is enough.
         checkpoint: where the values come from.
         outputs: tensors the graph must still compute; none: its own outputs, where they are clear.
+        inputs: tensors that will be fed, which become Placeholders; nothing behind them needs a value.
+        rename: name or leading scope in the graph -> name or scope in the checkpoint.
+        averages: take a variable's exponential moving average wherever the checkpoint has one.
 
     Raises:
         InputError: graph or checkpoint cannot be read.
         AmbiguousOutputsError: the outputs must be chosen.
         UnrestoredVariablesError: variables are missing or of another shape or dtype; all are listed.
     """
-    return freeze_model(graph, checkpoint, outputs=outputs).graph
+    return freeze_model(graph, checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages).graph
 
 
 def freeze_model(
-    graph: PathLike | Graph | Model, checkpoint: PathLike | Checkpoint | None = None, *, outputs: Sequence[str] = ()
+    graph: PathLike | Graph | Model,
+    checkpoint: PathLike | Checkpoint | None = None,
+    *,
+    outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+    averages: bool = False,
 ) -> Frozen:
     """Freeze as `freeze` does, and say what was done."""
     model = open_graph(graph)
     values = _checkpoint(model, checkpoint)
     whole = model_graph(model)
     refs = choose_outputs(model, outputs)
-    frozen, report = fold_variables(whole, values, refs, saver=model.saver)
-    inputs, ends = ends_of(frozen, refs)
-    return Frozen(frozen, inputs, ends, report)
+    feeds = [parse_shaped(text)[0] for text in inputs]
+    if not feeds:
+        found = find_inputs(whole, TensorTypes(whole), refs)
+        feeds = [end.ref for end in found if end.kind in _PIPELINES and end.dtype is not None]
+    frozen, report = fold_variables(
+        whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
+    )
+    taken, given = ends_of(frozen, refs)
+    return Frozen(frozen, taken, given, report)
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -96,6 +121,9 @@ def freeze_file(
     *,
     graph: PathLike | None = None,
     outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+    averages: bool = False,
     force: bool = False,
     dry_run: bool = False,
 ) -> Frozen:
@@ -106,6 +134,9 @@ def freeze_file(
         output: the `.pb` to write.
         graph: the graph, where the checkpoint has no `.meta` beside it or another one is meant.
         outputs: as `freeze`.
+        inputs: as `freeze`.
+        rename: as `freeze`.
+        averages: as `freeze`.
         force: replace `output` if it exists.
         dry_run: do everything but write.
 
@@ -124,9 +155,9 @@ def freeze_file(
                 f"{os.fspath(checkpoint)} is a graph and no checkpoint stands beside it",
                 hint=f"tfinspect freeze CKPT --graph {os.fspath(checkpoint)} -o {os.fspath(output)}",
             )
-        frozen = freeze_model(model, outputs=outputs)
+        frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:
-        frozen = freeze_model(graph, checkpoint, outputs=outputs)
+        frozen = freeze_model(graph, checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     if not dry_run:
         formats.write_graph(frozen.graph, output, force=force)
     return frozen

@@ -6,11 +6,8 @@ import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfinspect.api.load import PathLike, open_graph
-from tfinspect.errors import UsageError
+from tfinspect.api.load import PathLike, graph_of
 from tfinspect.ir.refs import TensorRef, parse_shaped
-from tfinspect.surgery.bottlenecks import find_bottlenecks
-from tfinspect.surgery.endpoints import find_inputs, find_outputs
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -68,10 +65,9 @@ def nodes(
     Raises:
         InputError: the graph cannot be read.
         NodeNotFoundError: an input is not in the graph.
+        OutputIndexError: an input's node has no output of that number.
     """
-    graph = open_graph(path).graph
-    if graph is None:
-        raise UsageError("no graph")
+    graph = graph_of(path)
     types = TensorTypes(graph, given_shapes(graph, inputs))
     chosen = graph.nodes if only is None else _only(graph, types, only)
     for keep in _filters(op, match, scope):
@@ -85,12 +81,15 @@ def given_shapes(graph: Graph, inputs: Sequence[str]) -> dict[TensorRef, Shape]:
     """Return the shapes written into `--inputs T[SHAPE]`, each for a node that exists.
 
     Raises:
-        NodeNotFoundError: a tensor is not in the graph.
+        NodeNotFoundError: a tensor's node is not in the graph.
+        OutputIndexError: its node has no output of that number.
     """
     shapes: dict[TensorRef, Shape] = {}
     for text in inputs:
+        from tfinspect.surgery.prune import check_ref
+
         ref, shape = parse_shaped(text)
-        graph.node(ref.name)
+        check_ref(graph, ref)
         if shape is not None:
             shapes[ref] = shape
     return shapes
@@ -112,6 +111,10 @@ def fetched(outputs: Outputs) -> list[TensorRef]:
 
 
 def _only(graph: Graph, types: TensorTypes, only: Only) -> tuple[Node, ...]:
+    # looking for what others found by themselves costs more than the whole listing
+    from tfinspect.surgery.bottlenecks import find_bottlenecks
+    from tfinspect.surgery.endpoints import find_inputs, find_outputs
+
     outputs = find_outputs(graph, types)
     inputs = find_inputs(graph, types, [end.ref for end in outputs] or None)
     if only == "outputs":
@@ -147,12 +150,13 @@ def show(path: PathLike | Graph, name: str) -> NodeDetails:
     Raises:
         InputError: the graph cannot be read.
         NodeNotFoundError: it has no such node.
+        OutputIndexError: the node has no output of that number.
     """
-    graph = open_graph(path).graph
-    if graph is None:
-        raise UsageError("no graph")
-    ref = TensorRef.parse(name)
-    node = graph.node(ref.name)
+    from tfinspect.surgery.prune import check_ref
+
+    graph = graph_of(path)
+    # a node's name may hold a colon where a file is broken; what stands there as it was typed is what is meant
+    node = graph.by_name.get(name) or check_ref(graph, TensorRef.parse(name.removeprefix("^")))
     types = TensorTypes(graph)
     kind = types.type_of(TensorRef(node.name))
     inputs = []

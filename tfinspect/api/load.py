@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,14 @@ from tfinspect.ir.graph import Graph
 from tfinspect.ir.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from tfinspect.ir.refs import TensorRef
 
 PathLike = str | os.PathLike[str]
 _CANDIDATE_SUFFIXES = (".pb", ".pbtxt", ".meta")
-_GRAPH_FORMATS = frozenset({"graphdef", "graphdef_text", "metagraph", "metagraph_text"})
+_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
+_GRAPH_FORMATS = frozenset({"graphdef", "graphdef_text", "metagraph"})
 
 
 def open_graph(path: PathLike | Graph | Model) -> Model:
@@ -40,42 +43,67 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
         if model.checkpoint is not None:
             raise WrongKindError(
                 f"{name} is a checkpoint without a graph: no {model.checkpoint.path}.meta stands beside it",
-                hint=f"list its variables: tfinspect vars {name}",
+                hint=f"list its variables: tfinspect vars {shlex.quote(name)}",
                 evidence={"path": name, "format": model.format},
             )
         raise WrongKindError(
-            f"{name} holds no graph", hint=f"tfinspect info {name}", evidence={"path": name, "format": model.format}
+            f"{name} holds no TensorFlow graph ({formats.BY_NAME[model.format].title})",
+            hint=f"tfinspect info {shlex.quote(name)}",
+            evidence={"path": name, "format": model.format},
         )
     return model
 
 
-def newest_model(folder: PathLike = ".", *, containing: TensorRef | None = None) -> str:
+def graph_of(path: PathLike | Graph | Model) -> Graph:
+    """Open whatever holds a graph, and return the graph.
+
+    Raises:
+        InputError: it cannot be read.
+        WrongKindError: it is readable, but holds no graph.
+    """
+    graph = open_graph(path).graph
+    if graph is None:
+        raise WrongKindError("the model holds no graph")
+    return graph
+
+
+def newest_model(
+    folder: PathLike = ".", *, containing: TensorRef | None = None, excluding: Iterable[PathLike] = ()
+) -> str:
     """Return the newest `.pb`, `.pbtxt` or `.meta` of a folder, by modification time.
 
     Args:
         folder: where to look.
-        containing: only graphs that have this tensor's node.
+        containing: only graphs that compute this tensor; one that is fed it is a head.
+        excluding: files that are not meant: the head, the output.
 
     Raises:
         UsageError: there is none.
     """
-    has_node = None if containing is None else _contains(containing)
-    paths = [p for p in Path(folder).iterdir() if p.suffix in _CANDIDATE_SUFFIXES and p.is_file()]
-    for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True):
+    others = [Path(path) for path in excluding]
+    for path in _newest_first(Path(folder)):
+        if any(other.exists() and path.samefile(other) for other in others):
+            continue
         try:
             if formats.identify(path).name not in _GRAPH_FORMATS:
                 continue
-            if has_node is None or has_node(path):
-                return str(path) if os.fspath(folder) != "." else path.name
+            if containing is None or _computes(path, containing):
+                return path.name if os.fspath(folder) == "." else str(path)
         except TfinspectError:
             continue  # a broken file beside the model is no reason to refuse the model
-    what = ".pb, .pbtxt or .meta file" + (f" with a node `{containing.name}`" if containing else "")
-    raise UsageError(f"no {what} in {Path(folder).resolve()}", hint="name the model: tfinspect export GRAPH --onnx")
+    what = ".pb, .pbtxt or .meta file" + (f" that computes `{containing}`" if containing else "")
+    raise UsageError(f"no {what} in {Path(folder).resolve()}", hint="name the model, before the options")
 
 
-def _contains(ref: TensorRef) -> Callable[[Path], bool]:
-    def has_node(path: Path) -> bool:
-        graph = formats.open_model(path).graph
-        return graph is not None and ref.name in graph
+def _newest_first(folder: Path) -> list[Path]:
+    found = []
+    for path in folder.iterdir():
+        if path.suffix in _CANDIDATE_SUFFIXES and path.is_file():
+            with contextlib.suppress(OSError):  # removed meanwhile
+                found.append((path.stat().st_mtime_ns, path.name, path))
+    return [path for *_, path in sorted(found, reverse=True)]
 
-    return has_node
+
+def _computes(path: Path, ref: TensorRef) -> bool:
+    graph = formats.open_model(path).graph
+    return graph is not None and ref.name in graph and graph.node(ref.name).op not in _PLACEHOLDERS

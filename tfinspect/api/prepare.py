@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.api.listing import given_shapes
@@ -11,6 +11,7 @@ from tfinspect.errors import AmbiguousOutputsError, UsageError
 from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.ir.shapes import Shape, compatible, format_shape
 from tfinspect.ir.signature import TensorSpec
+from tfinspect.surgery.demands import implied_shape, vocabulary
 from tfinspect.surgery.endpoints import find_inputs, find_outputs
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.fold_variables import fold_variables
@@ -54,8 +55,10 @@ class Prepared:
         outputs: what it gives.
         settings: placeholders that were fixed; the reference is fed the same values.
         kinds: the kind of each input, as `surgery.endpoints` calls it.
+        vocabularies: how many values an input may take, of those that are indices into a table.
         held: where it is another, the tensor of `graph` that stands for an input of the model (a queue's second output
             cannot keep its name).
+        notes: what was concluded about the inputs, in words.
     """
 
     model: Model
@@ -65,6 +68,8 @@ class Prepared:
     settings: tuple[Setting, ...]
     kinds: Mapping[TensorRef, str]
     held: Mapping[TensorRef, TensorRef]
+    notes: tuple[str, ...] = ()
+    vocabularies: Mapping[TensorRef, int] = field(default_factory=dict)
 
 
 def choose_outputs(model: Model, named: Sequence[str]) -> list[TensorRef]:
@@ -173,7 +178,14 @@ def prepare(
             kinds = {decoded.ref if ref == decoded.contents else ref: kind for ref, kind in kinds.items()}
             kinds[decoded.ref] = "pixels"
         starts = list(kinds)
-    specs = _input_specs(graph, types, starts, given)
+    implied = {
+        ref: shape
+        for ref in starts
+        if ref not in given
+        and types.type_of(ref).shape is None
+        and (shape := implied_shape(graph, ref, types)) is not None
+    }
+    specs = _input_specs(graph, types, starts, {**given, **implied})
     feeds = {s.ref: (s.dtype, s.shape) for s in specs if s.dtype is not None}
     held = placeholder_refs(graph, feeds)
     graph = prune(replace_with_placeholders(graph, feeds), ends)
@@ -187,6 +199,8 @@ def prepare(
         tuple(fixed),
         kinds,
         held,
+        tuple(f"the graph leaves the shape of {r} open; taken as {format_shape(s)}" for r, s in implied.items()),
+        {ref: size for ref in starts if (size := vocabulary(graph, held[ref], types)) is not None},
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import dataclass
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,12 +16,13 @@ from tfinspect.errors import RuntimeFailedError, TfinspectError, UsageError
 from tfinspect.ir.dtypes import DType
 from tfinspect.surgery.endpoints import softmax_logits
 from tfinspect.surgery.shapes import TensorTypes
+from tfinspect.verify import run as verify_run
 from tfinspect.verify.data import feeds_from
 from tfinspect.verify.feeds import FeedSpec, likely_kind, make_feeds
 from tfinspect.verify.tolerance import Override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
     from tfinspect.ir.runner import Runner
     from tfinspect.ir.signature import TensorSpec
 
+    Feeds = Sequence[Mapping[str, npt.NDArray[Any]]]
+
+_IMAGE_SIZES = (224, 299, 32, 28, 128, 160, 192, 96, 300, 256, 64, 227, 331, 416, 48, 512)
+_PROBES = 3  # runs after which every default size was fed once
 _CHECKPOINT_FORMATS = frozenset({"checkpoint_v1", "checkpoint_v2", "metagraph", "metagraph_text"})
 
 
@@ -75,46 +82,155 @@ def reference_of(model: Model) -> Iterator[Reference]:
         yield Reference(str(path), None, source.sha256 if source else "")
 
 
+class _BrokenOff(Exception):  # noqa: N818 - no error, nobody sees it
+    """Nobody waits for the recording any more."""
+
+
 @contextlib.contextmanager
-def named(staged: Path, target: Path) -> Iterator[None]:
-    """Call a file that is not in its place yet by its final name in whatever goes wrong."""
+def recording(
+    make: Callable[[], Runner], fetches: Sequence[str], feeds: Feeds, *, path: str, sha256: str
+) -> Iterator[Callable[[], verify_run.Recording]]:
+    """Record one side in a thread of its own while the block does something else.
+
+    Where the block fails, Ctrl-C included, the recording is broken off: its runtime is killed rather than waited for.
+
+    Yields:
+        A function that waits for the recording and returns it, or raises what went wrong.
+    """
+    unwanted = threading.Event()
+
+    def go_on(_done: int, _total: int) -> None:
+        if unwanted.is_set():
+            raise _BrokenOff
+
+    def record() -> verify_run.Recording:
+        with make() as runner:
+            return verify_run.record(runner, fetches, feeds, path=path, sha256=sha256, progress=go_on)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="tfinspect-reference") as pool:
+        future = pool.submit(record)
+        try:
+            yield future.result
+        finally:
+            if not future.done():
+                unwanted.set()
+                runtimes.shutdown()
+
+
+@contextlib.contextmanager
+def named(names: Mapping[Path, Path | str]) -> Iterator[None]:
+    """Call temporary files by the names the caller knows in whatever goes wrong."""
     try:
         yield
     except TfinspectError as error:
-        before, after = str(staged), str(target)
-        error.message = error.message.replace(before, after)
-        error.details = tuple(line.replace(before, after) for line in error.details)
+        for temporary, known in names.items():
+            before, after = str(temporary), str(known)
+            error.message = error.message.replace(before, after)
+            error.details = tuple(line.replace(before, after) for line in error.details)
+            error.evidence = {
+                key: value.replace(before, after) if isinstance(value, str) else value
+                for key, value in error.evidence.items()
+            }
         raise
 
 
-def feed_spec(spec: TensorSpec, kind: str | None = None) -> FeedSpec:
-    """Say how an input is fed, by its type and, where it is known, its place in the graph."""
-    if spec.dtype is None:
-        raise UsageError(f"the type of `{spec.name}` is not known, so nothing can be fed to it")
-    if spec.dtype is DType.STRING and kind == "bytes":
-        return FeedSpec(spec.name, spec.dtype, spec.shape, "jpeg")
-    if kind == "pixels":
-        return FeedSpec(spec.name, spec.dtype, spec.shape, "pixels")
-    return FeedSpec(spec.name, spec.dtype, spec.shape, likely_kind(spec.dtype, spec.shape))
+@contextlib.contextmanager
+def hint_at_shapes(inputs: Sequence[TensorSpec]) -> Iterator[None]:
+    """Where a runtime refuses a model whose inputs have no full shape, say how to give one."""
+    try:
+        yield
+    except RuntimeFailedError as error:
+        vague = next((spec for spec in inputs if spec.shape is None or None in spec.shape[1:]), None)
+        if vague is not None and error.hint is None:
+            example = "1,224,224,3" if vague.shape is None else ",".join(_example_sizes(vague.shape))
+            error.hint = f"if the shape of `{vague.name}` is at fault, say it: --inputs '{vague.name}[{example}]'"
+        raise
 
 
-def build_feeds(
-    specs: Sequence[FeedSpec], *, seed: int, inputs_from: PathLike | None, samples: int | None = None
-) -> list[Mapping[str, npt.NDArray[Any]]]:
+def _example_sizes(shape: Sequence[int | None]) -> list[str]:
+    sizes = (1 if axis == 0 else 224 if size is None else size for axis, size in enumerate(shape))
+    return [str(given or size) for given, size in zip(shape, sizes, strict=True)]
+
+
+def choose_feeds(
+    specs: Sequence[TensorSpec],
+    ready: Prepared | None,
+    *,
+    seed: int,
+    inputs_from: PathLike | None,
+    samples: int | None = None,
+) -> tuple[Feeds, tuple[str, ...]]:
     """Make the test inputs, or read the caller's.
+
+    Where the graph leaves height and width of an image open, the first sizes that TensorFlow takes are used: a dense
+    layer behind a flattened image takes one size only.
+
+    Args:
+        specs: how the inputs are called and shaped.
+        ready: the model they are of, its inputs in the same order; None of a model whose graph is not known.
+        seed: of what is made.
+        inputs_from: the caller's file.
+        samples: number of runs; None for as many as the inputs' size suggests.
+
+    Returns:
+        One mapping a run, from the names of `specs`; and what was chosen for them, in words.
 
     Raises:
         InputError: the caller's file cannot be read.
         UsageError: it does not fit the inputs.
     """
+    olds = specs if ready is None else ready.inputs
+    plain = [_feed_spec(ready, old, spec) for old, spec in zip(olds, specs, strict=True)]
     if inputs_from is not None:
-        return feeds_from(inputs_from, specs)
-    return make_feeds(specs, seed=seed, samples=samples)
+        return feeds_from(inputs_from, plain), ()
+    open_images = [
+        spec for spec in plain if spec.kind in {"image", "pixels"} and spec.shape and None in spec.shape[-3:-1]
+    ]
+    size = _fitting_size(ready, plain, open_images, seed) if ready is not None and open_images else None
+    notes = () if size is None else (f"fed images of {size} by {size}: of the usual sizes the first it takes",)
+    return make_feeds(_sized(plain, open_images, size), seed=seed, samples=samples), notes
 
 
-def reference_feeds(
-    feeds: Sequence[Mapping[str, npt.NDArray[Any]]], ready: Prepared
-) -> list[Mapping[str, npt.NDArray[Any]]]:
+def _feed_spec(ready: Prepared | None, of_model: TensorSpec, spec: TensorSpec) -> FeedSpec:
+    """Say how an input is fed, by its type and its place in the graph."""
+    if spec.dtype is None:
+        raise UsageError(f"the type of `{spec.name}` is not known, so nothing can be fed to it")
+    place = None if ready is None else ready.kinds.get(of_model.ref)
+    rows = None if ready is None else ready.vocabularies.get(of_model.ref)
+    if spec.dtype is DType.STRING and place == "bytes":
+        return FeedSpec(spec.name, spec.dtype, spec.shape, "jpeg")
+    if place == "pixels":
+        return FeedSpec(spec.name, spec.dtype, spec.shape, "pixels")
+    if rows is not None:
+        return FeedSpec(spec.name, spec.dtype, spec.shape, "ids", low=0, high=rows - 1)
+    return FeedSpec(spec.name, spec.dtype, spec.shape, likely_kind(spec.dtype, spec.shape))
+
+
+def _sized(specs: Sequence[FeedSpec], images: Sequence[FeedSpec], size: int | None) -> list[FeedSpec]:
+    if size is None:
+        return list(specs)
+    return [
+        replace(spec, sizes=(*(None,) * (len(spec.shape or ()) - 3), size, size)) if spec in images else spec
+        for spec in specs
+    ]
+
+
+def _fitting_size(ready: Prepared, specs: Sequence[FeedSpec], images: Sequence[FeedSpec], seed: int) -> int | None:
+    """Return the first usual image size that the model takes; None where it takes any, or none of them."""
+    fetches = [spec.name for spec in ready.outputs]
+    with reference_of(ready.model) as reference, reference.runner() as runner:
+        for size in (None, *_IMAGE_SIZES):
+            feeds = make_feeds(_sized(specs, images, size), seed=seed, samples=_PROBES if size is None else 1)
+            try:
+                for feed in reference_feeds(feeds, ready):
+                    runner.run(fetches, feed)
+            except RuntimeFailedError:
+                continue
+            return size
+    return None
+
+
+def reference_feeds(feeds: Feeds, ready: Prepared) -> list[Mapping[str, npt.NDArray[Any]]]:
     """Return feeds in the names of the model as it was found, with the values of the placeholders that were fixed."""
     import numpy as np
 
@@ -150,11 +266,12 @@ def producing_op(graph: Graph, output: TensorRef) -> str:
 class SampleBySample:
     """A reference whose graph takes one sample at a time, asked for a batch.
 
-    A batch that the runtime refuses is run sample by sample and its answers are joined again.
+    A batch that the runtime refuses is run sample by sample and its answers are joined again; so are all after it.
     """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._whole = True
 
     @property
     def runtime(self) -> str:
@@ -180,19 +297,21 @@ class SampleBySample:
         sizes = {value.shape[0] for value in feeds.values() if value.ndim > 1}
         if sizes == {1} or len(sizes) != 1:
             return self._runner.run(fetches, feeds, variant=variant)
-        try:
-            return self._runner.run(fetches, feeds, variant=variant)
-        except RuntimeFailedError:
-            (size,) = sizes
-            parts = [
-                self._runner.run(
-                    fetches,
-                    {name: value[i : i + 1] if value.ndim > 1 else value for name, value in feeds.items()},
-                    variant=variant,
-                )
-                for i in range(size)
-            ]
-            return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        if self._whole:
+            try:
+                return self._runner.run(fetches, feeds, variant=variant)
+            except RuntimeFailedError:
+                self._whole = False
+        (size,) = sizes
+        parts = [
+            self._runner.run(
+                fetches,
+                {name: value[i : i + 1] if value.ndim > 1 else value for name, value in feeds.items()},
+                variant=variant,
+            )
+            for i in range(size)
+        ]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def __enter__(self) -> Self:
         """Load the model."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tfinspect import formats, runtimes
@@ -13,7 +12,7 @@ from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import prepare
 from tfinspect.errors import NameNotFoundError, UsageError, WrongKindError
 from tfinspect.ir.refs import TensorRef
-from tfinspect.ir.shapes import merge
+from tfinspect.ir.shapes import compatible, merge
 from tfinspect.verify import run as verify_run
 from tfinspect.verify.bisect import Tap, first_divergence
 from tfinspect.verify.verdict import Verdict
@@ -97,25 +96,22 @@ def verify(
     pairs_in = _pair_up(reference.inputs, candidate.inputs, renames, "input")
     ends = [s for s in reference.outputs if not outputs or s.name in {str(TensorRef.parse(o)) for o in outputs}]
     pairs_out = _pair_up(ends, candidate.outputs, renames, "output")
-    specs = [
-        proof.feed_spec(
-            _merged(want, got),
-            None if reference.prepared is None else reference.prepared.kinds.get(want.ref),
-        )
-        for want, got in pairs_in
-    ]
-    feeds = proof.build_feeds(specs, seed=seed, inputs_from=inputs_from)
+    specs = [_fed_spec(want, got) for want, got in pairs_in]
+    with phase("choosing test inputs"):
+        feeds, _ = proof.choose_feeds(specs, reference.prepared, seed=seed, inputs_from=inputs_from)
     asked = _settings_of(reference, feeds)
-    given = _settings_of(
-        candidate, [{_word(got): feed[_merged(want, got).name] for want, got in pairs_in} for feed in feeds]
-    )
+    given = _settings_of(candidate, [{_word(got): feed[want.name] for want, got in pairs_in} for feed in feeds])
     pairs = [_pair(reference, candidate, want, got) for want, got in pairs_out]
     wanted, fetches = verify_run.fetches_of(pairs)
-    with ThreadPoolExecutor(1) as other, phase("running both models"):
-        truth = other.submit(_record, reference, wanted, asked)
-        answers = _record(candidate, fetches, given)
+    with proof.recording(
+        lambda: proof.SampleBySample(reference.runner()), wanted, asked, path=reference.path, sha256=reference.sha256
+    ) as truth:
+        with phase("running both models"), candidate.runner() as runner:
+            answers = verify_run.record(
+                runner, fetches, given, path=candidate.path, sha256=candidate.sha256, may_refuse=True
+            )
         report = verify_run.judge(
-            truth.result(), answers, pairs, override=proof.override_of(rtol, atol), seed=None if inputs_from else seed
+            truth(), answers, pairs, override=proof.override_of(rtol, atol), seed=None if inputs_from else seed
         )
     if bisect and report.verdict is Verdict.FAIL:
         with phase("looking for the first tensor that differs"):
@@ -190,10 +186,10 @@ def _pair_up(
     return pairs
 
 
-def _merged(want: TensorSpec, got: TensorSpec) -> TensorSpec:
-    from dataclasses import replace
-
-    return replace(want, dtype=want.dtype or got.dtype, shape=merge(want.shape, got.shape))
+def _fed_spec(want: TensorSpec, got: TensorSpec) -> TensorSpec:
+    """Return what both sides take; where their batch sizes differ, the candidate's."""
+    shape = merge(want.shape, got.shape) if compatible(want.shape, got.shape) else got.shape
+    return replace(want, dtype=want.dtype or got.dtype, shape=shape)
 
 
 def _settings_of(side: _Side, feeds: Sequence[Mapping[str, npt.NDArray[Any]]]) -> list[Mapping[str, npt.NDArray[Any]]]:
@@ -222,13 +218,6 @@ def _candidate_logits(candidate: _Side, got: TensorSpec) -> str | None:
         source = proof.logits_of(candidate.prepared.graph, got.ref)
         return None if source is None else str(source)
     return None
-
-
-def _record(
-    side: _Side, fetches: Sequence[str], feeds: Sequence[Mapping[str, npt.NDArray[Any]]]
-) -> verify_run.Recording:
-    with side.runner() as runner:
-        return verify_run.record(runner, fetches, feeds, path=side.path, sha256=side.sha256)
 
 
 def _bisect(

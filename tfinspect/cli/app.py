@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import shlex
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from tfinspect.errors import ExitStatus, TfinspectError
+from tfinspect.errors import ExitStatus, LimitError, TfinspectError, UsageError, near_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Command(NamedTuple):
@@ -41,10 +44,57 @@ COMMANDS = {
 }
 
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+_PLACES: Final = {"GRAPH": "graph", "MODEL": "graph"}
+_PLACE = re.compile(rf"(?<![\w/.`-])({'|'.join(_PLACES)})(?![\w/.`-])")
+
+
+class ReaderGoneError(Exception):
+    """Whoever read our output has had enough, as in `tfinspect nodes g.pb | head -1`.
+
+    Typer ends with status 1 on a BrokenPipeError before anybody else sees it; this one it lets through.
+    """
+
+
+class Verb(TyperCommand):
+    """One command; puts the file that was typed into hints that say GRAPH."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401
+        """Parse the command line; one that is still being typed may end in an option without its value.
+
+        Typer gives up on such a line and forgets the file that stands before the option, which is where the names for
+        the value come from.
+        """
+        if extra.get("resilient_parsing") and args and self._takes_value(args[-1]):
+            args = [*args, ""]
+        return super().make_context(info_name, args, parent, **extra)
+
+    def _takes_value(self, word: str) -> bool:
+        return any(word in param.opts and not getattr(param, "is_flag", True) for param in self.params)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer keeps its click classes private
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except TfinspectError as error:
+            error.hint = _filled(error.hint, ctx.params)
+            raise
+        except BrokenPipeError:
+            raise ReaderGoneError from None
+
+
+def _filled(hint: str | None, params: Mapping[str, Any]) -> str | None:
+    def typed(match: re.Match[str]) -> str:
+        value = params.get(_PLACES[match[1]])
+        return shlex.quote(value) if isinstance(value, str) else match[0]
+
+    return None if hint is None else _PLACE.sub(typed, hint)
+
+
 def _load(name: str) -> Any:  # noqa: ANN401 - Typer keeps its click classes private
     module = importlib.import_module(f"tfinspect.cli.commands.{name}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name, context_settings={"help_option_names": ["-h", "--help"]})(module.command)
+    single.command(name, cls=Verb, context_settings=_HELP)(module.command)
     return typer.main.get_command(single)
 
 
@@ -59,6 +109,25 @@ class LazyGroup(TyperGroup):
         """Import and return one command, or None."""
         return _load(cmd_name) if cmd_name in COMMANDS else None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        """Find the command that was typed.
+
+        Raises:
+            UsageError: there is none of that name; hints at near ones, or at `info` where it is a file.
+        """
+        word = args[0]
+        if word in COMMANDS or word.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        near = near_names(word, COMMANDS)
+        if near:
+            rest = args[1:]
+            hint = "did you mean " + " or ".join(f"`{shlex.join(['tfinspect', name, *rest])}`" for name in near) + "?"
+        elif os.path.lexists(word):
+            hint = f"tfinspect info {shlex.quote(word)}"
+        else:
+            hint = "tfinspect --help"
+        raise UsageError(f"no such command `{word}`", hint=hint, evidence={"command": word, "near": near})
+
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
         """Write the overview without importing any command."""
         formatter.write("Look inside TensorFlow models; freeze, cut, graft and export them with proof.\n\n")
@@ -71,8 +140,10 @@ class LazyGroup(TyperGroup):
         formatter.write(
             "\nOptions\n"
             "  --version             Print the version\n"
-            "  --install-completion  Complete names of nodes, tensors and variables in this shell\n"
-            "  --debug               Show the traceback of a bug\n"
+            "  --install-completion  Complete names of nodes, tensors and variables in\n"
+            "                        this shell\n"
+            "  --show-completion     Print the completion script instead of installing it\n"
+            "  --debug               Show the traceback of an error; goes anywhere\n"
             "\nStart with: tfinspect info FILE          Help: tfinspect COMMAND --help\n"
         )
 
@@ -84,7 +155,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP,
 )
 
 
@@ -99,63 +170,110 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback for
 @app.callback()
 def _root(
     *,
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True),
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Options of the program itself."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; the only place where errors become output."""
+    words, debug = _without_debug(arguments)
+    try:
+        status = _dispatch(words, debug=debug or bool(os.environ.get("TFINSPECT_DEBUG")))
+        sys.stdout.flush()
+    except (BrokenPipeError, ReaderGoneError):
+        _forget_output()
+        return int(ExitStatus.OK)
+    return int(status)
+
+
+def _forget_output() -> None:
+    """Send what is left to nowhere: the interpreter flushes it at its end, which must not fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+
+
+def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out, which goes anywhere before `--`."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    options = [word for word in arguments[:end] if word != "--debug"]
+    return [*options, *arguments[end:]], len(options) < end
+
+
+def _dispatch(words: list[str], *, debug: bool) -> int:
     from tfinspect.cli.terminal import Terminal
 
-    debug = "--debug" in arguments or bool(os.environ.get("TFINSPECT_DEBUG"))
-    terminal = Terminal(json_mode="--json" in arguments)
+    terminal = Terminal(json_mode="--json" in words)
+    failure: TfinspectError
+    cause: BaseException
     try:
         status = typer.main.get_command(app).main(
-            args=[a for a in arguments if a != "--debug"] or ["--help"], prog_name="tfinspect", standalone_mode=False
+            args=words or ["--help"], prog_name="tfinspect", standalone_mode=False
         )
-        sys.stdout.flush()
     except TfinspectError as error:
-        terminal.error(error)
-        if debug:
-            raise
-        return int(error.exit_status)
+        failure, cause = error, error
     except typer.TyperException as error:
-        _usage_error(terminal, error)
-        return int(ExitStatus.USAGE)
-    except BrokenPipeError:
-        # the reader has enough, as in `tfinspect nodes g.pb | head -1`; keep the interpreter from flushing again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitStatus.OK)
-    except KeyboardInterrupt:
+        failure, cause = _usage_error(error, words), error
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\n")
-        return int(ExitStatus.INTERRUPTED)
-    except Exception as error:
-        if debug:
-            raise
-        return _bug(error)
-    return status if isinstance(status, int) else int(ExitStatus.OK)
+        return ExitStatus.INTERRUPTED
+    except (BrokenPipeError, ReaderGoneError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever comes here is a bug of ours
+        failure, cause = _bug(error), error
+    else:
+        return status if isinstance(status, int) else ExitStatus.OK
+    if debug:
+        import traceback
+
+        traceback.print_exception(cause)
+    terminal.error(failure)
+    return failure.exit_status
 
 
-def _usage_error(terminal: Any, error: Any) -> None:  # noqa: ANN401 - Typer keeps its click classes private
-    from tfinspect.errors import UsageError
-
+def _usage_error(error: Any, words: list[str]) -> UsageError:  # noqa: ANN401 - Typer keeps its click classes private
+    """Say in our own words what Typer found wrong with a command line."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "tfinspect"
-    message = error.format_message().rstrip(".")
-    terminal.error(UsageError(message[:1].lower() + message[1:], hint=f"{path} --help"))
+    path = f"tfinspect {words[0]}" if words[0] in COMMANDS else "tfinspect"
+    hint = f"{path} --help"
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        known = [name for param in context.command.params for name in param.opts] if context is not None else []
+        near = near_names(option, error.possibilities or known)
+        if near:
+            hint = "did you mean " + " or ".join(f"`{name}`" for name in near) + f"? all: {path} --help"
+        return UsageError(f"no such option `{option}`", hint=hint, evidence={"option": option, "near": near})
+    wrong = getattr(error.__cause__, "errors", None)
+    if wrong is not None:  # pydantic's
+        return UsageError(_wrong_value(error.param, wrong()[0]), hint=hint)
+    message = error.format_message().rstrip(".").replace("'", "`")
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 
-def _bug(error: Exception) -> int:
+def _wrong_value(param: Any, found: Mapping[str, Any]) -> str:  # noqa: ANN401 - Typer's parameter
+    name = max(param.opts, key=len) if param.opts[0].startswith("-") else param.opts[0].upper()
+    choices = param.type_descriptor.choices
+    if choices:
+        wanted = [str(choice.value) for choice in choices]
+        words = f"{', '.join(wanted[:-1])} or {wanted[-1]}"
+    else:
+        words = {"int_parsing": "a whole number", "float_parsing": "a number"}.get(found["type"], "another value")
+    return f"`{name}` takes {words}, not `{found['input']}`"
+
+
+def _bug(error: Exception) -> TfinspectError:
     if isinstance(error, MemoryError):
-        sys.stderr.write("error: out of memory\n")
-        return int(ExitStatus.IMPOSSIBLE)
+        return LimitError("out of memory")
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    where = f" ({os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno})" if place else ""  # noqa: PTH119
+    where = "" if place is None else f" ({Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno})"
     text = str(error).splitlines()[0] if str(error) else ""
-    sys.stderr.write(
-        f"error: a bug in tfinspect: {type(error).__name__}: {text}{where}; add --debug for the traceback\n"
+    return TfinspectError(
+        f"a bug in tfinspect: {type(error).__name__}: {text}{where}",
+        hint="add --debug for the traceback, and report it",
     )
-    return int(ExitStatus.BUG)

@@ -1,63 +1,70 @@
-"""Shell completion of names from the file that is on the line already. Never raises, never imports a runtime."""
+"""Shell completion of names from the file that is on the line already. Never raises, never imports a runtime.
+
+What is offered ends up in shell code: zsh evaluates it, bash pastes it unquoted. So only names of plain characters are
+offered; whoever wrote the file must not get a word in.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]*")
 
 
 def tensors(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a tensor name, one scope at a time."""
-    return _one_scope(_names(ctx, "graph"), incomplete)
+    return _one_scope(_or_nothing(_node_names, ctx), incomplete)
 
 
 def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a node name, one scope at a time."""
-    return _one_scope(_names(ctx, "graph"), incomplete)
+    return _one_scope(_or_nothing(_node_names, ctx), incomplete)
 
 
 def ops(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete an op type that occurs in the graph."""
-    graph = _graph(ctx)
-    return sorted({n.op for n in graph.nodes if n.op.startswith(incomplete)}) if graph is not None else []
+    return sorted(op for op in set(_or_nothing(_op_types, ctx)) if op.startswith(incomplete) and _PLAIN.fullmatch(op))
 
 
 def variables(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a variable name, one scope at a time."""
-    return _one_scope(_names(ctx, "checkpoint"), incomplete)
+    return _one_scope(_or_nothing(_variable_names, ctx), incomplete)
 
 
-def _graph(ctx: typer.Context) -> Any:  # noqa: ANN401 - a Graph or None
-    from tfinspect import formats
-    from tfinspect.errors import TfinspectError
-
-    path = ctx.params.get("graph")
-    if not path:
-        return None
+def _or_nothing(names: Callable[[typer.Context], list[str]], ctx: typer.Context) -> list[str]:
     try:
-        return formats.open_model(path).graph
-    except TfinspectError:
-        return None  # a completer has nowhere to say what is wrong with the file
-
-
-def _names(ctx: typer.Context, kind: str) -> Iterable[str]:
-    if kind == "graph":
-        graph = _graph(ctx)
-        return [] if graph is None else [n.name for n in graph.nodes]
-    from tfinspect import formats
-    from tfinspect.errors import TfinspectError
-
-    path = ctx.params.get("checkpoint")
-    if not path:
+        return names(ctx)
+    except Exception:  # noqa: BLE001 - a message would land in the middle of the line that is being typed
         return []
-    try:
-        return list(formats.read_checkpoint(path).variables)
-    except TfinspectError:
-        return []  # as above
+
+
+def _node_names(ctx: typer.Context) -> list[str]:
+    return [node.name for node in _graph(ctx).nodes]
+
+
+def _op_types(ctx: typer.Context) -> list[str]:
+    return [node.op for node in _graph(ctx).nodes]
+
+
+def _graph(ctx: typer.Context) -> Any:  # noqa: ANN401 - a Graph
+    from tfinspect.api.load import graph_of, newest_model
+
+    path = next((ctx.params[name] for name in ("graph", "path", "checkpoint", "a") if ctx.params.get(name)), None)
+    return graph_of(newest_model() if path is None else os.path.expanduser(path))  # noqa: PTH111 - stays as typed
+
+
+def _variable_names(ctx: typer.Context) -> list[str]:
+    from tfinspect import formats
+
+    path = ctx.params.get("checkpoint") or "."
+    return list(formats.read_checkpoint(os.path.expanduser(path)).variables)  # noqa: PTH111 - stays as typed
 
 
 def _one_scope(names: Iterable[str], incomplete: str) -> list[str]:
@@ -67,4 +74,4 @@ def _one_scope(names: Iterable[str], incomplete: str) -> list[str]:
         if name.startswith(incomplete):
             end = name.find("/", start)
             found.add(name if end < 0 else name[: end + 1])
-    return sorted(found)
+    return sorted(name for name in found if _PLAIN.fullmatch(name))

@@ -11,7 +11,7 @@ from tfinspect.ir.shapes import format_shape
 from tfinspect.ir.tensors import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tfinspect.cli.terminal import Terminal
     from tfinspect.ir.attrs import Attr
@@ -34,6 +34,11 @@ def format_nbytes(nbytes: int) -> str:
     return f"{size:.1f} PiB"
 
 
+def plural(count: int, word: str) -> str:
+    """Return `1 node`, `1,008 nodes`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def spec_json(spec: TensorSpec) -> dict[str, object]:
     """Return an input or output as the contract writes it."""
     return {
@@ -42,6 +47,21 @@ def spec_json(spec: TensorSpec) -> dict[str, object]:
         "dtype": None if spec.dtype is None else str(spec.dtype),
         "shape": None if spec.shape is None else list(spec.shape),
     }
+
+
+def json_values(array: Any) -> Any:  # noqa: ANN401 - NumPy, which this module does not load
+    """Return the elements of an array as JSON has them: nested lists; bytes as text, complex numbers as pairs."""
+    if array.dtype.kind == "O":
+        return _mapped(array.tolist(), lambda v: v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else v)
+    if array.dtype.kind == "c":
+        return _mapped(array.tolist(), lambda v: [v.real, v.imag])
+    if array.dtype.kind not in "biuf":  # bfloat16 and its like
+        return array.astype("float32").tolist()
+    return array.tolist()
+
+
+def _mapped(value: Any, function: Callable[[Any], object]) -> Any:  # noqa: ANN401
+    return [_mapped(item, function) for item in value] if isinstance(value, list) else function(value)
 
 
 def attr_text(attr: Attr) -> str:
@@ -87,8 +107,7 @@ def _json(kind: str, value: Any) -> object:  # noqa: ANN401 - any attribute valu
     if kind == "func":
         return value.name
     if kind == "tensor":
-        flat = value.numpy().reshape(-1)[:_PREVIEW_ELEMENTS].tolist()
-        first = [v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else v for v in flat]
+        first = json_values(value.numpy().reshape(-1)[:_PREVIEW_ELEMENTS])
         return {"dtype": str(value.dtype), "shape": list(value.shape), "first": first}
     return value
 
@@ -125,4 +144,4 @@ def print_change(
             terminal.line(f"  {word:<8} {escape(spec.name)}  {dtype} {format_shape(spec.shape)}")
         else:
             terminal.line("\t".join((escape(spec.name), word, dtype, format_shape(spec.shape))))
-    terminal.note(f"{'would write' if dry_run else 'wrote'} {output} ({len(graph):,} nodes)")
+    terminal.note(f"{'would write' if dry_run else 'wrote'} {output} ({plural(len(graph), 'node')})")

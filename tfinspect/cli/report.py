@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -83,7 +84,7 @@ def show_comparison(terminal: Terminal, report: Report) -> None:
     )
 
 
-def show_export(terminal: Terminal, done: ExportReport) -> None:
+def show_export(terminal: Terminal, done: ExportReport, model: str) -> None:
     """Print what was written, how, and whether it is proved."""
     for note in done.notes:
         terminal.note(f"  {note}")
@@ -97,7 +98,7 @@ def show_export(terminal: Terminal, done: ExportReport) -> None:
     what = "does not compute what the model computes" if done.verdict.name == "FAIL" else "could not be proved"
     terminal.note(f"the result {what}; kept as {done.output}{size}")
     if done.verdict.name == "FAIL":
-        terminal.next_step(f"tfinspect verify MODEL {done.output} --bisect")
+        terminal.next_step(shlex.join(["tfinspect", "verify", model, str(done.output), "--bisect"]))
 
 
 def export_json(done: ExportReport, model: str) -> dict[str, object]:
@@ -147,7 +148,8 @@ def _html(report: Report) -> str:
         else ""
     )
     subjects = "".join(
-        f"<li>{word}: <code>{cell(side.path)}</code>, {cell(side.runtime)}, sha256 <code>{cell(side.sha256)}</code></li>"
+        f"<li>{word}: <code>{cell(side.path)}</code>, {cell(side.runtime)}, "
+        f"sha256 <code>{cell(side.sha256)}</code></li>"
         for word, side in (("Reference", report.reference), ("Candidate", report.candidate))
     )
     return (

@@ -1,7 +1,8 @@
 """The only place that writes to stdout and stderr.
 
-stdout is the answer, stderr is the conversation. A terminal gets aligned columns, a pipe tab-separated lines with full
-values and no header, `--json` one object.
+stdout is the answer, stderr is the conversation. Of a list a terminal gets aligned columns, a pipe tab-separated lines
+with full values and no header; a description is the same text on both, broken to lines only on a terminal; `--json` is
+one object.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 _STYLES = {"error": "31;1", "hint": "36", "name": "36", "good": "32", "warn": "33", "dim": "2"}
 _MAX_TEXT = 300
+_MAX_MESSAGE = 1000
 _FLUSH_LINES = 4096
+_NARROWEST = 20  # a terminal that says it is narrower does not know its size
+_LEAST_NAME = 24
+_LEAST_CELL = 8
+_LABEL_WIDTH = 12
+_INDENT = " " * 7
 
 
 def escape(text: str) -> str:
@@ -33,8 +40,24 @@ def shorten(text: str, limit: int = _MAX_TEXT) -> str:
     """Cut a long text in the middle."""
     if len(text) <= limit:
         return text
-    half = (limit - 3) // 2
-    return f"{text[:half]}...{text[-half:]}"
+    kept = max(0, limit - 3)
+    tail = kept // 2
+    return text[: kept - tail] + "..." + text[len(text) - tail :]
+
+
+def widths_that_fit(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return how wide each column may be so that all fit into `room`, or as little more as `least` allows.
+
+    The widest columns give way first, down to a common width, and none below its least.
+    """
+
+    def cut_to(cap: int) -> list[int]:
+        return [min(width, max(cap, floor)) for width, floor in zip(widths, least, strict=True)]
+
+    cap = min(max(widths, default=0), room)
+    while cap > 0 and sum(cut_to(cap)) > room:
+        cap -= 1
+    return cut_to(cap)
 
 
 class Terminal:
@@ -44,6 +67,7 @@ class Terminal:
         json_mode: whether the answer is one JSON object.
         quiet: whether notes and hints are left out; errors never are.
         verbose: whether details that are usually left out are told.
+        is_tty: whether the answer goes to a person's screen.
     """
 
     def __init__(
@@ -63,21 +87,55 @@ class Terminal:
         self.is_tty = self._out.isatty()
         self._err_tty = self._err.isatty()
 
+    @property
+    def columns(self) -> int:
+        """Width of the terminal in characters; COLUMNS overrules it."""
+        import shutil
+
+        return max(_NARROWEST, shutil.get_terminal_size().columns)
+
     def _paint(self, text: str, style: str, stream: TextIO) -> str:
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
         return text if plain else f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
 
     def json(self, schema: str, content: Mapping[str, object]) -> None:
         """Print the answer as one object with the schema's name first."""
-        json.dump({"schema": f"tfinspect/{schema}", **content}, self._out, indent=None if not self.is_tty else 2)
-        self._out.write("\n")
+        answer = {"schema": f"tfinspect/{schema}", **content}
+        indent = 2 if self.is_tty else None
+        try:
+            text = json.dumps(answer, indent=indent, allow_nan=False)
+        except ValueError:  # looked through only where it must be: a listing can hold a million values
+            text = json.dumps(_without_nan(answer), indent=indent, allow_nan=False)
+        self._out.write(text + "\n")
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print one line of the answer."""
         self._out.write((self._paint(text, style, self._out) if style else text) + "\n")
 
+    def entry(self, label: str, *cells: str, note: str = "", style: str | None = None) -> None:
+        """Print one fact as `label  cells   note`; in a pipe always on one line.
+
+        Args:
+            label: what it is, one word.
+            cells: the fact, not yet escaped.
+            note: what there is to say about it; on a terminal it goes to lines of its own where it does not fit.
+            style: colour of the label.
+        """
+        word = f"{label:<{_LABEL_WIDTH}}"
+        text = "  ".join(escape(cell) for cell in cells)
+        beside = f"   {escape(note)}" if note else ""
+        fits = not self.is_tty or 2 + len(word) + len(text) + len(beside) <= self.columns
+        painted = self._paint(word, style, self._out) if style else word
+        self.line(f"  {painted}{text}{beside if fits else ''}".rstrip())
+        if not fits and note:
+            indent = " " * (_LABEL_WIDTH + 4)
+            for row in _wrap(escape(note), self.columns - len(indent)):
+                self.line(indent + row)
+
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
         """Print rows: aligned under a header on a terminal, tab-separated in a pipe.
+
+        On a terminal too narrow for all columns the last ones are left out; the first is always there.
 
         Args:
             header: column names.
@@ -88,41 +146,34 @@ class Terminal:
             self._pipe(rows)
             return
         shown = [[escape(cell) for cell in row] for row in rows]
-        widths = [max(len(h), *(len(row[i]) for row in shown)) if shown else len(h) for i, h in enumerate(header)]
-        self._shrink(widths)
-        last = len(header) - 1
+        if not shown:
+            return
+        natural = [max(len(name), *(len(row[i]) for row in shown)) for i, name in enumerate(header)]
+        least = [max(len(name), _LEAST_CELL) for name in header]
+        least[0] = max(_LEAST_NAME, self.columns // 2)
+        count = len(header)
+        while count > 1 and sum(map(min, natural, least[:count])) + 2 * (count - 1) > self.columns:
+            count -= 1
+        widths = widths_that_fit(natural[:count], least[:count], self.columns - 2 * (count - 1))
 
         def layout(cells: Sequence[str]) -> str:
             parts = []
-            for i, cell in enumerate(cells):
-                short = shorten(cell, widths[i])
-                parts.append(short.rjust(widths[i]) if i in right else short if i == last else short.ljust(widths[i]))
+            for i, width in enumerate(widths):
+                cell = shorten(cells[i], width)
+                parts.append(cell.rjust(width) if i in right else cell.ljust(width))
             return "  ".join(parts).rstrip()
 
         self.line(layout(header), "dim")
         for row in shown:
             self.line(layout(row))
-
-    def _shrink(self, widths: list[int]) -> None:
-        """Take from the widest columns what does not fit the terminal; a name keeps at least 24 characters."""
-        import shutil
-
-        room = max(40, shutil.get_terminal_size().columns) - 2 * (len(widths) - 1)
-        least = 24
-        while sum(widths) > room and max(widths) > least:
-            widest = widths.index(max(widths))
-            second = max([w for i, w in enumerate(widths) if i != widest] or [least])
-            widths[widest] = max(
-                least,
-                second - 1 if second < widths[widest] else widths[widest] - 1,
-                widths[widest] - (sum(widths) - room),
-            )
+        if count < len(header):
+            self.note(f"too narrow for {', '.join(header[count:])}")
 
     def _pipe(self, rows: Iterable[Sequence[str]]) -> None:
         lines: list[str] = []
         for row in rows:
             line = "\t".join(row)
-            if not line.isascii() or "\n" in line or "\r" in line or not line.replace("\t", " ").isprintable():
+            if line.count("\t") != len(row) - 1 or not line.replace("\t", " ").isprintable():
                 line = "\t".join(map(escape, row))
             lines.append(line)
             if len(lines) >= _FLUSH_LINES:
@@ -135,6 +186,11 @@ class Terminal:
         """Say something on stderr; not with --quiet, and not with --json, whose answer holds it already."""
         if not (self.quiet or self.json_mode):
             self._err.write(escape(text) + "\n")
+
+    def warn(self, text: str) -> None:
+        """Say on stderr what a person must not overlook; not with --json, whose answer holds it already."""
+        if not self.json_mode:
+            self._err.write(f"{self._paint('warning:', 'warn', self._err)} {escape(text)}\n")
 
     def detail(self, text: str) -> None:
         """Say something on stderr that only --verbose asks for."""
@@ -157,10 +213,13 @@ class Terminal:
                 "evidence": error.evidence,
                 "exit_status": int(error.exit_status),
             }
-            self._err.write(json.dumps({"error": content}, default=str) + "\n")
+            self._err.write(json.dumps({"error": _without_nan(content)}, default=str) + "\n")
             return
-        lines = [f"{self._paint('error:', 'error', self._err)} {shorten(escape(error.message))}"]
-        lines += [f"         {shorten(escape(line))}" for line in error.details]
+        lines = [f"{self._paint('error:', 'error', self._err)} {shorten(escape(error.message), _MAX_MESSAGE)}"]
+        for detail in error.details:
+            text = shorten(escape(detail))
+            wrapped = _wrap(text, self.columns - len(_INDENT)) if self._err_tty else [text]
+            lines += [_INDENT + wrapped[0], *(f"{_INDENT}  {row}" for row in wrapped[1:])]
         if error.hint:
             lines += ["", f"{self._paint('hint:', 'hint', self._err)} {escape(error.hint)}"]
         self._err.write("\n".join(lines) + "\n")
@@ -168,10 +227,27 @@ class Terminal:
     @contextlib.contextmanager
     def phase(self, text: str) -> Iterator[None]:
         """Show what takes its time, on a terminal's stderr only; it vanishes when done."""
-        if not self._err_tty or self.quiet or self.json_mode:
+        if not self._err_tty or self.quiet or self.json_mode or os.environ.get("TERM") == "dumb":
             yield
             return
         from rich.console import Console
 
         with Console(file=self._err).status(text):
             yield
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, max(width, _LEAST_NAME), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _without_nan(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold
+    """Replace numbers that JSON has no word for by their names: "nan", "inf", "-inf"."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return value

@@ -100,20 +100,22 @@ def read_graph(path: PathLike) -> Graph:
             evidence={"path": name, "format": row.name},
         )
     found = importlib.import_module(f"tfinspect.formats.{row.module}").read(path)
-    graph: Graph = found.graph if isinstance(found, Model) else found
+    graph: Graph = found if row.kinds == ("graph",) else found.graph
     return graph
 
 
 def read_checkpoint(path: PathLike) -> Checkpoint:
-    """Read a checkpoint: named by prefix, `.index`, `.data-*`, `.meta`, V1 file, folder with a `checkpoint` file, or the
-    SavedModel that holds it.
+    """Read a checkpoint.
+
+    It is named by prefix, `.index`, `.data-*`, `.meta`, V1 file, folder with a `checkpoint` file, or by the SavedModel
+    that holds it.
 
     Raises:
         WrongKindError: it is readable, but no checkpoint.
         IncompleteCheckpointError: a file that listing needs is missing.
         InputError: it cannot be read.
-    """  # noqa: D205 - one sentence
-    from tfinspect.formats import checkpoint, saved_model
+    """
+    from tfinspect.formats import checkpoint
 
     name = os.fspath(path)
     if checkpoint.is_checkpoint(name) and not os.path.isdir(name):  # noqa: PTH112 - see `identify`
@@ -123,6 +125,8 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
         return checkpoint.read(path)
     found = None
     if row.name == "saved_model":
+        from tfinspect.formats import saved_model
+
         found = saved_model.read_variables(path)
     elif row.name == "metagraph" and name.endswith(".meta"):
         found = checkpoint.read(path)  # says which file is missing

@@ -1,14 +1,20 @@
-"""Writing files and folders whole or not at all."""
+"""Writing files and folders whole or not at all.
+
+What is written stands beside its place under a name of its own until it is complete and on disk; then it is renamed. A
+symbolic link in its place is replaced, and what it points to is left alone.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import secrets
+import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tfinspect.errors import OutputError, OutputExistsError
 
@@ -16,23 +22,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+_STEM_CHARS = 40
+_AT_FDCWD: Final = -100  # fcntl.h
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+_NO_FLUSH: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})  # file systems that cannot flush a folder
+
+
 def ensure_absent(path: str | os.PathLike[str], *, force: bool) -> None:
     """Refuse early, before hours of work, an output that exists.
 
     Raises:
         OutputExistsError: it exists and `force` is not set.
-        OutputError: its folder does not exist or cannot be written.
+        OutputError: the path names no file, or its folder does not exist or cannot be written.
     """
+    name = os.fspath(path)
     target = Path(path)
+    if not target.name or target.name == ".." or "\0" in name:
+        raise OutputError(f"`{name}` does not name a file to write", evidence={"path": name})
     if os.path.lexists(target) and not force:
-        raise OutputExistsError(
-            f"{target} exists", hint="add --force to replace it, or -o for another name", evidence={"path": str(target)}
-        )
+        raise _exists(target)
     folder = target.parent
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is not a folder", hint=f"mkdir -p {folder}", evidence={"path": str(target)})
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a parent may not be searched
+        raise OutputError(
+            f"{folder} is not a folder", hint=f"mkdir -p {shlex.quote(str(folder))}", evidence={"path": str(target)}
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{folder} is not writable", evidence={"path": str(target)})
+
+
+def _exists(target: Path) -> OutputExistsError:
+    return OutputExistsError(
+        f"{target} exists", hint="add --force to replace it, or -o for another name", evidence={"path": str(target)}
+    )
 
 
 def write_file(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview], *, force: bool = False) -> int:
@@ -62,14 +83,15 @@ def write_file(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview
 def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a name beside `target` to build the output under; whatever still stands there at the end is removed."""
     place = Path(target)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    stem = place.name[:_STEM_CHARS]  # a name may have 255 bytes, and the output's may take them all
+    temporary = place.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
     finally:
         if temporary.is_dir() and not temporary.is_symlink():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # nothing is there, or what failed before is what counts
                 temporary.unlink()
 
 
@@ -82,54 +104,99 @@ def publish(temporary: Path, target: str | os.PathLike[str], *, force: bool) -> 
     """
     place = Path(target)
     with output_errors(place):
-        if temporary.is_dir():
-            _publish_folder(temporary, place, force=force)
-        elif force:
-            temporary.replace(place)
+        if temporary.is_dir() and not temporary.is_symlink():
+            for root, _, names in os.walk(temporary):
+                for name in (*names, ""):
+                    _flush(Path(root, name))
+        if force:
+            _replace(temporary, place)
         else:
-            try:
-                os.link(temporary, place)  # fails where the name is taken, which rename would not
-            except FileExistsError:
-                raise OutputExistsError(f"{place} exists", hint="add --force to replace it") from None
-            except OSError:  # a file system without hard links
-                temporary.rename(place)
-            else:
-                temporary.unlink()
-        descriptor = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            _move_to_free_name(temporary, place)
+    try:
+        _flush(place.parent)
+    except PermissionError:
+        pass  # one may write to a folder that one may not read; the move is done all the same
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise OutputError(
+                f"{place} is written, but its folder cannot be flushed to disk: {_reason(error)}",
+                hint="after a power failure it may be gone: check the disk",
+                evidence={"path": str(place)},
+            ) from error
 
 
-def _publish_folder(temporary: Path, place: Path, *, force: bool) -> None:
-    for root, _, names in os.walk(temporary):
-        for name in names:
-            descriptor = os.open(Path(root, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move_to_free_name(temporary: Path, place: Path) -> None:
+    """Rename where nothing stands under the new name; a plain rename would replace what appears there meanwhile."""
+    try:
+        if _rename(temporary, place, _RENAME_NOREPLACE):
+            return
+        if not temporary.is_dir() and _link(temporary, place):
+            temporary.unlink()
+            return
+    except FileExistsError:
+        raise _exists(place) from None
+    if os.path.lexists(place):
+        raise _exists(place)
+    temporary.rename(place)
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Give a file a second name, which must be free; False where the file system knows no such thing."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}:
+            return False
+        raise
+    return True
+
+
+def _replace(temporary: Path, place: Path) -> None:
+    if not temporary.is_dir():
+        temporary.replace(place)
+        return
     if not os.path.lexists(place):
         temporary.rename(place)
         return
-    if not force:
-        raise OutputExistsError(f"{place} exists", hint="add --force to replace it")
-    # RENAME_EXCHANGE swaps old and new in one step; the old one then stands under the temporary name and is removed
-    libc = ctypes.CDLL(None, use_errno=True)
-    exchange = getattr(libc, "renameat2", None)
-    at_cwd, rename_exchange = -100, 2
-    if exchange is not None and (
-        exchange(at_cwd, os.fsencode(temporary), at_cwd, os.fsencode(place), rename_exchange) == 0
-    ):
+    # old and new are swapped in one step; the old one then stands under the temporary name, and goes with it
+    if _rename(temporary, place, _RENAME_EXCHANGE):
         return
     old = temporary.with_name(temporary.name + ".old")
     place.rename(old)
-    temporary.rename(place)
-    if old.is_dir():
-        shutil.rmtree(old)
+    try:
+        temporary.rename(place)
+    except OSError:
+        old.rename(place)
+        raise
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old, ignore_errors=True)
     else:
         old.unlink()
+
+
+def _rename(source: Path, target: Path, flag: int) -> bool:
+    """Rename with a flag of renameat2(2); False where the system or the file system has no such thing.
+
+    Raises:
+        OSError: it failed for another reason.
+    """
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return False
+    if function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
+        return False
+    raise OSError(number, os.strerror(number), str(target))
 
 
 @contextlib.contextmanager
@@ -138,5 +205,10 @@ def output_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{target} cannot be written: {reason}", evidence={"path": str(target)}) from error
+        raise OutputError(
+            f"{target} cannot be written: {_reason(error)}", evidence={"path": str(target), "errno": error.errno}
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

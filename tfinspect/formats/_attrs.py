@@ -1,43 +1,25 @@
-"""AttrValue and TensorProto to and from the IR."""
+"""Attributes and whole nodes to and from the IR."""
 
 from __future__ import annotations
 
-import math
-import struct
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfinspect.errors import CorruptFileError, InputError
 from tfinspect.formats._schema import message_class
+from tfinspect.formats._tensor_proto import decode_shape, decode_tensor, encode_shape, encode_tensor, tensor_header
 from tfinspect.formats._wire import LEN, Cursor, len_header
 from tfinspect.ir.attrs import Attr, AttrKind, AttrList, FuncRef
 from tfinspect.ir.dtypes import DType
-from tfinspect.ir.tensors import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import numpy.typing as npt
-
     from tfinspect.ir.graph import Node
-    from tfinspect.ir.shapes import Shape
+    from tfinspect.ir.tensors import Tensor
 
 NODE_ATTR = 5
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VALUE_TENSOR, _TENSOR_CONTENT = 8, 4
 _LARGE_NBYTES = 1 << 10
-MAX_TENSOR_NBYTES = 8 << 30  # a splat of a few bytes can declare any size; nothing real is larger
-
-# which typed field of a TensorProto holds the values of a dtype, and the NumPy type the field's numbers have
-_FIELDS: dict[DType, str] = {
-    DType.FLOAT: "float_val", DType.DOUBLE: "double_val", DType.COMPLEX64: "scomplex_val",
-    DType.COMPLEX128: "dcomplex_val", DType.INT64: "int64_val", DType.BOOL: "bool_val", DType.HALF: "half_val",
-    DType.BFLOAT16: "half_val", DType.UINT32: "uint32_val", DType.UINT64: "uint64_val", DType.STRING: "string_val",
-}  # fmt: skip
-_FLOAT8 = {
-    DType.FLOAT8_E5M2, DType.FLOAT8_E4M3FN, DType.FLOAT8_E4M3FNUZ, DType.FLOAT8_E4M3B11FNUZ, DType.FLOAT8_E5M2FNUZ,
-    DType.FLOAT4_E2M1FN,
-}  # fmt: skip
 
 
 class LazyAttrs(Mapping[str, Attr]):
@@ -46,10 +28,11 @@ class LazyAttrs(Mapping[str, Attr]):
     Nothing but the message is held until then: of a large graph, few nodes are ever asked for their attributes.
     """
 
-    __slots__ = ("_large", "_made", "_owner")
+    __slots__ = ("_large", "_made", "_owner", "_path")
 
-    def __init__(self, owner: Any, large: Mapping[str, memoryview] | None = None) -> None:  # noqa: ANN401
+    def __init__(self, owner: Any, large: Mapping[str, memoryview] | None = None, path: str = "") -> None:  # noqa: ANN401
         self._owner = owner
+        self._path = path
         self._large = large
         self._made: dict[str, Attr] | None = None
 
@@ -63,7 +46,7 @@ class LazyAttrs(Mapping[str, Attr]):
             if name not in messages:  # a protobuf map would insert it
                 raise KeyError(name)
             content = self._large.get(name) if self._large else None
-            made = self._made[name] = decode_attr(messages[name], content)
+            made = self._made[name] = decode_attr(messages[name], content, (self._path, self._owner, name))
         return made
 
     def __contains__(self, name: object) -> bool:
@@ -89,202 +72,51 @@ class _WireAttr:
         self.content = content
 
 
-def decode_attr(message: Any, content: memoryview | None = None) -> Attr:  # noqa: ANN401 - made at run time
-    """Wrap an AttrValue; `content` is its tensor_content where that was left in the file."""
+def decode_attr(
+    message: Any,  # noqa: ANN401 - made at run time
+    content: memoryview | None = None,
+    place: tuple[str, Any, str] | None = None,
+) -> Attr:
+    """Wrap an AttrValue.
+
+    Args:
+        message: the AttrValue.
+        content: its tensor_content, where that was left in the file.
+        place: where it stands, for error messages: the file, the NodeDef, the name of the attribute.
+    """
     kind: AttrKind = message.WhichOneof("value") or "none"
     if kind != "tensor":
         content = None  # a later field of the oneof has overruled the tensor
-    return Attr(kind, decode=lambda: _decode_value(message, kind, content), wire=_WireAttr(message, content))
+    return Attr(kind, decode=lambda: _decode_value(message, kind, content, place), wire=_WireAttr(message, content))
 
 
-def _decode_value(message: Any, kind: AttrKind, content: memoryview | None) -> Any:  # noqa: ANN401
+def _decode_value(message: Any, kind: AttrKind, content: memoryview | None, place: tuple[str, Any, str] | None) -> Any:  # noqa: ANN401
     if kind == "none":
         return None
+    path, where = "", "a tensor"
+    if place is not None:
+        path, owner, name = place
+        where = f"{path}: attribute `{name}` of `{owner.name}`".removeprefix(": ")
     value = getattr(message, kind)
     if kind != "list":
-        return _decode_scalar(value, kind, content)
+        return _decode_scalar(value, kind, content, path, where)
     for element in ("s", "i", "f", "b", "type", "shape", "tensor", "func"):
         values = getattr(value, element)
         if values:
-            return AttrList(element, tuple(_decode_scalar(v, element, None) for v in values))
+            return AttrList(element, tuple(_decode_scalar(v, element, None, path, where) for v in values))
     return AttrList("none", ())
 
 
-def _decode_scalar(value: Any, kind: str, content: memoryview | None) -> Any:  # noqa: ANN401
+def _decode_scalar(value: Any, kind: str, content: memoryview | None, path: str, where: str) -> Any:  # noqa: ANN401
     if kind == "type":
         return DType.from_number(value)
     if kind == "shape":
         return decode_shape(value)
     if kind == "tensor":
-        return decode_tensor(value, content)
+        return decode_tensor(value, content, where)
     if kind == "func":
-        return FuncRef(value.name, LazyAttrs(value))
+        return FuncRef(value.name, LazyAttrs(value, None, path))
     return value
-
-
-def decode_shape(message: Any) -> Shape:  # noqa: ANN401 - made at run time
-    """Return the shape a TensorShapeProto stands for."""
-    if message.unknown_rank:
-        return None
-    return tuple(d.size if d.size >= 0 else None for d in message.dim)
-
-
-def encode_shape(shape: Shape) -> Any:  # noqa: ANN401 - made at run time
-    """Return the TensorShapeProto of a shape."""
-    message = message_class("TensorShapeProto")()
-    if shape is None:
-        message.unknown_rank = True
-    else:
-        for size in shape:
-            message.dim.add(size=-1 if size is None else size)
-    return message
-
-
-def decode_tensor(message: Any, content: memoryview | None = None) -> Tensor:  # noqa: ANN401
-    """Wrap a TensorProto; its values are decoded, and checked against its shape, when asked for.
-
-    Raises (when the values are asked for):
-        InputError: the values do not fit the shape, or the shape is absurd.
-    """
-    dtype = DType.from_number(message.dtype)
-    shape = tuple(d.size for d in message.tensor_shape.dim)
-    if content is not None and dtype.itemsize:
-        return Tensor(
-            dtype, shape, lambda: _from_content(dtype, shape, content), lambda: _content_chunks(dtype, shape, content)
-        )
-    code = _INTEGERS.get(dtype)
-    if code is None:
-        return Tensor(dtype, shape, lambda: _decode_values(message, dtype, shape))
-    return Tensor(
-        dtype,
-        shape,
-        lambda: _decode_values(message, dtype, shape),
-        integers=lambda: _integers(message, dtype, shape, code),
-    )
-
-
-# struct's letter for the types that axes and shapes come in
-_INTEGERS = {DType.INT32: "i", DType.INT64: "q"}
-_FEW = 1 << 10
-
-
-def _integers(message: Any, dtype: DType, shape: tuple[int, ...], code: str) -> tuple[int, ...]:  # noqa: ANN401
-    """Return the values of a small integer tensor without NumPy."""
-    size = math.prod(shape)
-    if size > _FEW or min(shape, default=0) < 0:
-        return tuple(_decode_values(message, dtype, shape).reshape(-1).tolist())
-    content = message.tensor_content
-    if content:
-        _check_size(dtype, shape, len(content))
-        return struct.unpack(f"<{size}{code}", content)
-    values = tuple(message.int_val if dtype is DType.INT32 else message.int64_val)
-    return (values + values[-1:] * (size - len(values)) if values else (0,) * size)[:size]
-
-
-def _content_chunks(dtype: DType, shape: tuple[int, ...], content: memoryview) -> Iterator[memoryview]:
-    _check_size(dtype, shape, len(content))
-    yield content
-
-
-def _check_size(dtype: DType, shape: tuple[int, ...], found: int) -> None:
-    if any(d < 0 for d in shape):
-        raise InputError(f"a tensor has the impossible shape {list(shape)}", evidence={"shape": list(shape)})
-    wanted = math.prod(shape) * dtype.itemsize
-    if found != wanted:
-        raise InputError(
-            f"a {dtype} tensor of shape {list(shape)} takes {wanted:,} bytes, but its tensor_content has {found:,}",
-            evidence={"shape": list(shape), "dtype": str(dtype), "expected": wanted, "found": found},
-        )
-
-
-def _from_content(dtype: DType, shape: tuple[int, ...], content: memoryview | bytes) -> npt.NDArray[Any]:
-    import numpy as np
-
-    _check_size(dtype, shape, len(content))
-    flat = np.frombuffer(content, dtype.numpy) if content else np.empty(0, dtype.numpy)
-    return _shaped(flat, dtype, shape)
-
-
-def _shaped(flat: npt.NDArray[Any], dtype: DType, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    try:
-        return flat.reshape(shape)
-    except ValueError as error:  # more dimensions than NumPy has, or a zero beside sizes no machine can address
-        raise InputError(
-            f"a {dtype} tensor has the impossible shape {list(shape)}: {error}", evidence={"shape": list(shape)}
-        ) from None
-
-
-def _decode_values(message: Any, dtype: DType, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ANN401
-    import numpy as np
-
-    content = message.tensor_content
-    if content and dtype.itemsize:
-        return _from_content(dtype, shape, content)
-    if any(d < 0 for d in shape):
-        raise InputError(f"a tensor has the impossible shape {list(shape)}", evidence={"shape": list(shape)})
-    size = math.prod(shape)
-    nbytes = size * (dtype.itemsize or np.dtype(object).itemsize)
-    if nbytes > MAX_TENSOR_NBYTES:
-        raise InputError(
-            f"a {dtype} tensor declares shape {list(shape)}, {nbytes:,} bytes, "
-            f"but its message takes {message.ByteSize():,}",
-            evidence={"shape": list(shape), "dtype": str(dtype), "nbytes": nbytes},
-        )
-    if dtype is DType.STRING:
-        strings = _split_strings(content, size) if content else list(message.string_val)
-        flat: npt.NDArray[Any] = np.empty(len(strings), object)
-        flat[:] = strings
-        filler: Any = b""
-    elif dtype in _FLOAT8:
-        flat, filler = np.frombuffer(message.float8_val, dtype.numpy), 0
-    elif dtype.itemsize:
-        flat, filler = _typed_values(message, dtype), 0
-    else:
-        raise InputError(f"a constant of type {dtype} has no values to read", evidence={"dtype": str(dtype)})
-    if len(flat) >= size:  # TensorFlow drops what is too many, and repeats the last of too few
-        return _shaped(flat[:size], dtype, shape)
-    last: npt.NDArray[Any] = flat[-1:] if len(flat) else np.array([filler], flat.dtype)
-    if len(flat) <= 1:
-        try:  # one value stands for all: no memory is spent on repeating it
-            return np.broadcast_to(last.reshape(()), shape)
-        except ValueError as error:
-            raise InputError(
-                f"a {dtype} tensor has the impossible shape {list(shape)}: {error}", evidence={"shape": list(shape)}
-            ) from None
-    full: npt.NDArray[Any] = np.empty(size, flat.dtype)
-    full[: len(flat)] = flat
-    full[len(flat) :] = last
-    return _shaped(full, dtype, shape)
-
-
-def _typed_values(message: Any, dtype: DType) -> npt.NDArray[Any]:  # noqa: ANN401
-    import numpy as np
-
-    values = getattr(message, _FIELDS.get(dtype, "int_val"))
-    if dtype in (DType.COMPLEX64, DType.COMPLEX128):
-        part = np.float32 if dtype is DType.COMPLEX64 else np.float64
-        pairs = np.fromiter(values, part, len(values))
-        return pairs[: len(pairs) // 2 * 2].view(dtype.numpy)
-    if dtype in (DType.HALF, DType.BFLOAT16):
-        return np.fromiter(values, np.int32, len(values)).astype(np.uint16).view(dtype.numpy)
-    if dtype in (DType.FLOAT, DType.DOUBLE, DType.INT64, DType.UINT64, DType.UINT32, DType.BOOL):
-        return np.fromiter(values, dtype.numpy, len(values))
-    return np.fromiter(values, np.int32, len(values)).astype(dtype.numpy)  # wraps, as TensorFlow does
-
-
-def _split_strings(content: bytes, size: int) -> list[bytes]:
-    cursor = Cursor(memoryview(content), "tensor_content")
-    lengths, position = [], 0
-    for _ in range(min(size, len(content))):
-        length, position = cursor.varint(position, len(content), "string lengths")
-        lengths.append(length)
-    strings = []
-    for length in lengths:
-        strings.append(content[position : position + length])
-        position += length
-    if len(lengths) != size or position != len(content):
-        raise InputError(f"a string tensor of {size} elements does not fit its tensor_content of {len(content)} bytes")
-    return strings
 
 
 def strip_entry(cursor: Cursor, start: int, stop: int) -> tuple[bytes, dict[str, memoryview]]:
@@ -319,7 +151,11 @@ def strip_entry(cursor: Cursor, start: int, stop: int) -> tuple[bytes, dict[str,
 def _strip(cursor: Cursor, start: int, stop: int, path: tuple[int, ...]) -> tuple[bytes, memoryview | None]:
     """Copy a message without the large bytes field that `path` leads to, and return that field apart."""
     kept, content = bytearray(), None
+    seen = 0
     for number, kind, at, first, last in cursor.fields(start, stop, "AttrValue"):
+        seen += number == path[0]
+        if seen > 1 and len(path) > 1:  # protobuf merges what is written twice, or not: leave it to that
+            return bytes(cursor.view[start:stop]), None
         if number == path[0] and kind == LEN and last - first > _LARGE_NBYTES:
             if len(path) == 1:
                 content = cursor.view[first:last]
@@ -347,20 +183,20 @@ def encode_node(node: Node) -> tuple[int, list[bytes | memoryview] | Iterable[by
             message.ClearField(field)
     message.name, message.op, message.device = node.name, node.op, node.device
     message.input.extend(node.inputs)
-    streamed: list[tuple[str, bytes, Tensor]] = []
+    streamed: list[tuple[str, _Streamed]] = []
     for name, attr in node.attrs.items():
-        tensor = _streamable(attr)
-        if tensor is None:
+        large = _streamable(attr)
+        if large is None:
             encode_attr(attr, message.attr[name])
         else:
-            streamed.append((name, _tensor_header(attr, tensor), tensor))
+            streamed.append((name, large))
     head = message.SerializeToString(deterministic=True)
     size = len(head)
     plan = []
-    for name, header, tensor in streamed:
-        content = len_header(_TENSOR_CONTENT, tensor.nbytes)
-        tensor_size = len(header) + len(content) + tensor.nbytes
-        value_head = len_header(_VALUE_TENSOR, tensor_size)
+    for name, large in streamed:
+        content = len_header(_TENSOR_CONTENT, large.nbytes)
+        tensor_size = len(large.header) + len(content) + large.nbytes
+        value_head = large.others + len_header(_VALUE_TENSOR, tensor_size)
         value_size = len(value_head) + tensor_size
         key = name.encode()
         entry_head = (
@@ -368,42 +204,61 @@ def encode_node(node: Node) -> tuple[int, list[bytes | memoryview] | Iterable[by
             + key
             + len_header(_ENTRY_VALUE, value_size)
             + value_head
-            + header
+            + large.header
             + content
         )
-        entry_size = len(entry_head) + tensor.nbytes
-        prefix = len_header(NODE_ATTR, entry_size) + entry_head
-        size += len(prefix) + tensor.nbytes
-        plan.append((prefix, tensor))
+        prefix = len_header(NODE_ATTR, len(entry_head) + large.nbytes) + entry_head
+        size += len(prefix) + large.nbytes
+        plan.append((prefix, large))
     return size, _pieces(head, plan)
 
 
-def _pieces(head: bytes, plan: list[tuple[bytes, Tensor]]) -> Iterator[bytes | memoryview]:
+class _Streamed(NamedTuple):
+    """A tensor attribute whose bytes are copied only when they are written.
+
+    Attributes:
+        header: the TensorProto without its tensor_content.
+        others: fields of the AttrValue unknown to us.
+        nbytes: length of the tensor_content.
+        chunks: reads it.
+    """
+
+    header: bytes
+    others: bytes
+    nbytes: int
+    chunks: Callable[[], Iterable[bytes | memoryview]]
+
+
+def _pieces(head: bytes, plan: list[tuple[bytes, _Streamed]]) -> Iterator[bytes | memoryview]:
     yield head
-    for prefix, tensor in plan:
+    for prefix, large in plan:
         yield prefix
-        yield from tensor.chunks()
+        nbytes = 0
+        for chunk in large.chunks():
+            nbytes += len(chunk)
+            yield chunk
+        if nbytes != large.nbytes:  # the lengths before it are written already
+            raise InputError(f"a tensor of {large.nbytes:,} bytes gave {nbytes:,}")
 
 
-def _streamable(attr: Attr) -> Tensor | None:
-    """The tensor of an attribute, where it is worth streaming and can be."""
-    wire = attr.wire
-    if attr.kind != "tensor" or (isinstance(wire, _WireAttr) and wire.content is None):
+def _streamable(attr: Attr) -> _Streamed | None:
+    """What to stream of an attribute, where that is worth it."""
+    if attr.kind != "tensor":
         return None
+    wire = attr.wire
+    if isinstance(wire, _WireAttr):  # as it was read, and be it wrong
+        content = wire.content
+        if content is None:
+            return None
+        others = message_class("AttrValue")()
+        others.CopyFrom(wire.message)
+        others.ClearField("tensor")
+        header = wire.message.tensor.SerializeToString(deterministic=True)
+        return _Streamed(header, others.SerializeToString(), len(content), lambda: (content,))
     tensor: Tensor = attr.value
-    return tensor if tensor.dtype.itemsize and tensor.nbytes > _LARGE_NBYTES else None
-
-
-def _tensor_header(attr: Attr, tensor: Tensor) -> bytes:
-    if isinstance(attr.wire, _WireAttr):
-        return bytes(attr.wire.message.tensor.SerializeToString(deterministic=True))
-    return bytes(_tensor_message(tensor).SerializeToString(deterministic=True))
-
-
-def _tensor_message(tensor: Tensor) -> Any:  # noqa: ANN401 - made at run time
-    message = message_class("TensorProto")(dtype=int(tensor.dtype))
-    message.tensor_shape.CopyFrom(encode_shape(tensor.shape))
-    return message
+    if not tensor.dtype.itemsize or tensor.nbytes <= _LARGE_NBYTES:
+        return None
+    return _Streamed(tensor_header(tensor).SerializeToString(deterministic=True), b"", tensor.nbytes, tensor.chunks)
 
 
 def encode_attr(attr: Attr, message: Any) -> None:  # noqa: ANN401 - made at run time
@@ -448,13 +303,3 @@ def _encode_func(func: FuncRef, message: Any) -> None:  # noqa: ANN401
     message.name = func.name
     for name, attr in func.attrs.items():
         encode_attr(attr, message.attr[name])
-
-
-def encode_tensor(tensor: Tensor) -> Any:  # noqa: ANN401 - made at run time
-    """Return the TensorProto of a tensor: strings in string_val, everything else in tensor_content."""
-    message = _tensor_message(tensor)
-    if tensor.dtype is DType.STRING:
-        message.string_val.extend(tensor.numpy().reshape(-1).tolist())
-    else:
-        message.tensor_content = b"".join(tensor.chunks())
-    return message

@@ -37,15 +37,15 @@ _EXPORT_AGAIN = "where the model was made, write it as a SavedModel: model.expor
 _UNZIP = "tfinspect reads what is inside: unzip {path} -d {stem}"
 _UNTAR = "tfinspect reads what is inside: tar -xf {path}"
 _DOWNLOAD_AGAIN = "a page was saved in place of the file: download it again, with curl -fL from the file's own address"
-_PREDICT = "to run a model on it: tfinspect predict MODEL {path}"
+_NAME_THE_MODEL = "name the model, not what it is fed with"
 
 _MAGIC: Final = (
     (0, b"version https://git-lfs.github.com/spec/", _Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
     (0, b"version https://hawser.github.com/spec/", _Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
     (0, b"\x89HDF\r\n\x1a\n", _Kind("an HDF5 file, as Keras writes for .h5", _EXPORT_AGAIN)),
-    (0, b"\xff\xd8\xff", _Kind("a JPEG image", _PREDICT)),
-    (0, b"\x89PNG\r\n\x1a\n", _Kind("a PNG image", _PREDICT)),
-    (0, b"GIF8", _Kind("a GIF image")),
+    (0, b"\xff\xd8\xff", _Kind("a JPEG image", _NAME_THE_MODEL)),
+    (0, b"\x89PNG\r\n\x1a\n", _Kind("a PNG image", _NAME_THE_MODEL)),
+    (0, b"GIF8", _Kind("a GIF image", _NAME_THE_MODEL)),
     (0, b"BZh", _Kind("compressed with bzip2", "bunzip2 -k {path}")),
     (0, b"\xfd7zXZ\x00", _Kind("compressed with xz", "unxz -k {path}")),
     (0, b"\x28\xb5\x2f\xfd", _Kind("compressed with Zstandard", "unzstd {path}")),
@@ -143,7 +143,7 @@ def _zip(path: str) -> _Kind:
         return _Kind("a Deeplearning4j model")
     if names and all(name.endswith(".npy") for name in names):
         if "features.npy" in names:
-            return _Kind("a NumPy archive of features", "tfinspect train-head {path} -o HEAD.npz")
+            return _Kind("a NumPy archive of features", "a head is an .npz file with the arrays `weights` and `biases`")
         return _Kind(
             "a NumPy archive, but not a head: it has no array named `weights` or `0/weights`",
             "arrays in it: "

@@ -150,14 +150,21 @@ def _decode_run(cursor: Cursor, run: list[tuple[int, int, int]]) -> list[Node]:
         raise CorruptFileError(
             cursor.path, run[0][0], "NodeDefs nested less than 100 deep", "a deeper one", structure="GraphDef"
         ) from None
-    make = _attrs.LazyAttrs
+    make, path = _attrs.LazyAttrs, cursor.path
     nodes = []
     for (_, first, last), message in zip(run, graph.node, strict=True):
         if not message.name:
             raise _nameless(cursor, first)
         wire = WireNode(view, first, last, message)
         nodes.append(
-            Node(message.name, message.op, tuple(message.input), make(message), device=message.device, wire=wire)
+            Node(
+                message.name,
+                message.op,
+                tuple(message.input),
+                make(message, None, path),
+                device=message.device,
+                wire=wire,
+            )
         )
     return nodes
 
@@ -188,7 +195,7 @@ def _decode_large(cursor: Cursor, first: int, last: int) -> Node:
         raise _malformed(cursor, "NodeDef", first, last) from None
     if not message.name:
         raise _nameless(cursor, first)
-    attrs = _attrs.LazyAttrs(message, large)
+    attrs = _attrs.LazyAttrs(message, large, cursor.path)
     wire = WireNode(view, first, last, message)
     return Node(message.name, message.op, tuple(message.input), attrs, device=message.device, wire=wire)
 
@@ -199,7 +206,7 @@ def _decode_library(cursor: Cursor, first: int, last: int) -> dict[str, Function
         if number == 1 and kind == LEN:
             message = _parse(cursor, "FunctionDef", start, stop)
             functions[message.signature.name] = Function(
-                message.signature.name, _BodyDecoder(message), wire=cursor.view[start:stop]
+                message.signature.name, _BodyDecoder(message, cursor.path), wire=cursor.view[start:stop]
             )
     return functions
 
@@ -208,8 +215,9 @@ _NO_FILE = memoryview(b"")
 
 
 class _BodyDecoder:
-    def __init__(self, message: Any) -> None:  # noqa: ANN401 - made at run time
+    def __init__(self, message: Any, path: str) -> None:  # noqa: ANN401 - made at run time
         self._message = message
+        self._path = path
 
     def __call__(self) -> FunctionBody:
         message = self._message
@@ -219,7 +227,7 @@ class _BodyDecoder:
                 n.name,
                 n.op,
                 tuple(n.input),
-                _attrs.LazyAttrs(n),
+                _attrs.LazyAttrs(n, None, self._path),
                 device=n.device,
                 wire=WireNode(_NO_FILE, 0, 0, n),
                 changed=True,

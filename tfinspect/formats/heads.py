@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import lzma
+import math
 import os
 import re
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import CorruptFileError, InputError, LimitError
 from tfinspect.formats._file import open_regular
-from tfinspect.ir.head import DenseHead, DenseLayer
+from tfinspect.ir.head import ACTIVATIONS, DenseHead, DenseLayer
 from tfinspect.ir.tensors import Tensor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-ACTIVATIONS: Final = ("softmax", "sigmoid", "relu", "relu6", "tanh", "elu", "none")
+_LINEAR: Final = frozenset({"", "none", "identity", "linear"})
 _MAX_NBYTES = 1 << 30  # of all arrays; a head of 100,000 classes on 2,048 features takes 0.8 GB
 _MAX_RATIO = 1000
+_MAX_HEADER_NBYTES = 1 << 16  # NumPy refuses longer ones
 _MATRIX_RANK = 2
-_LAYER = re.compile(r"^(\d+)/weights$")
+_LAYER = re.compile(r"(0|[1-9][0-9]{0,3})/weights")
+_FLOAT_NBYTES: Final = frozenset({2, 4, 8})
 
 
 def read(path: str | os.PathLike[str]) -> DenseHead:
@@ -34,7 +39,12 @@ def read(path: str | os.PathLike[str]) -> DenseHead:
     """
     name = os.fspath(path)
     arrays = _arrays(name)
-    numbers = sorted(int(match[1]) for key in arrays if (match := _LAYER.match(key)))
+    numbers = sorted(int(match[1]) for key in arrays if (match := _LAYER.fullmatch(key)))
+    if "weights" in arrays and numbers:
+        raise InputError(
+            f"{name} has both `weights` and `{numbers[0]}/weights`: one layer, or several?",
+            evidence={"path": name, "arrays": sorted(arrays)},
+        )
     if "weights" in arrays:
         layers = [_layer(name, arrays, "", "softmax")]
     elif numbers:
@@ -61,23 +71,50 @@ def _layer(path: str, arrays: dict[str, npt.NDArray[Any]], prefix: str, activati
     for key, array, rank in (("weights", weights, _MATRIX_RANK), ("biases", biases, 1)):
         if array is None:
             continue
-        if array.dtype.kind != "f":
-            raise InputError(f"{path}: `{prefix}{key}` is {array.dtype}, a float type was expected")
+        if array.dtype.kind != "f" or array.dtype.itemsize not in _FLOAT_NBYTES:
+            raise InputError(
+                f"{path}: `{prefix}{key}` is {array.dtype}; float32, float64 or float16 was expected",
+                evidence={"path": path, "array": prefix + key, "dtype": str(array.dtype)},
+            )
         if array.ndim != rank:
             raise InputError(
                 f"{path}: `{prefix}{key}` has the shape {list(array.shape)}, {rank} dimensions were expected",
                 evidence={"path": path, "array": prefix + key, "shape": list(array.shape)},
             )
+    if 0 in weights.shape:
+        raise InputError(
+            f"{path}: `{prefix}weights` has the shape {list(weights.shape)}: no features, or no classes",
+            evidence={"path": path, "array": f"{prefix}weights", "shape": list(weights.shape)},
+        )
     if biases is not None and biases.shape[0] != weights.shape[1]:
         raise InputError(
             f"{path}: `{prefix}weights` gives {weights.shape[1]} classes, `{prefix}biases` has {biases.shape[0]}",
             evidence={"path": path, "weights": list(weights.shape), "biases": list(biases.shape)},
         )
-    given = arrays.get(f"{prefix}activation")
-    word = activation if given is None else str(given.reshape(-1)[0] if given.size else "")
+    dtype = weights.dtype.newbyteorder("=")
+    return DenseLayer(
+        Tensor.of(weights.astype(dtype, copy=False)),
+        None if biases is None else Tensor.of(biases.astype(dtype, copy=False)),
+        _activation(path, f"{prefix}activation", arrays.get(f"{prefix}activation"), activation),
+    )
+
+
+def _activation(path: str, key: str, given: npt.NDArray[Any] | None, default: str) -> str:
+    if given is None:
+        return default
+    value = given.reshape(-1)[0] if given.size == 1 else ""
+    word = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if given.size == 1 and word in _LINEAR:
+        return "linear"
     if word not in ACTIVATIONS:
-        raise InputError(f"{path}: `{prefix}activation` is `{word}`", hint=f"one of {', '.join(ACTIVATIONS)}")
-    return DenseLayer(Tensor.of(weights), None if biases is None else Tensor.of(biases.astype(weights.dtype)), word)
+        raise InputError(
+            f"{path}: `{key}` is `{word[:40]}`, which is no activation known here"
+            if given.size == 1
+            else f"{path}: `{key}` has {given.size:,} values, one word was expected",
+            hint=f"one of {', '.join(ACTIVATIONS)}",
+            evidence={"path": path, "array": key, "activation": word[:200]},
+        )
+    return word
 
 
 def _labels(path: str, arrays: dict[str, npt.NDArray[Any]], classes: int) -> tuple[str, ...]:
@@ -86,35 +123,73 @@ def _labels(path: str, arrays: dict[str, npt.NDArray[Any]], classes: int) -> tup
         return ()
     labels = tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in given.reshape(-1).tolist())
     if len(labels) != classes:
-        raise InputError(f"{path} has {len(labels)} labels for {classes} classes", evidence={"path": path})
+        raise InputError(
+            f"{path} has {len(labels):,} labels for {classes:,} classes",
+            evidence={"path": path, "labels": len(labels), "classes": classes},
+        )
     return labels
 
 
 def _arrays(path: str) -> dict[str, npt.NDArray[Any]]:
-    import numpy as np
-
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
             with zipfile.ZipFile(file) as archive:
+                members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
                 total = sum(info.file_size for info in archive.infolist())
                 if total > _MAX_NBYTES or total > max(_MAX_RATIO * size, 1 << 20):
                     raise LimitError(
                         f"{path} has {size:,} bytes and would unpack to {total:,}",
                         evidence={"path": path, "nbytes": size, "unpacked": total},
                     )
-                arrays = {}
-                for info in archive.infolist():
-                    if info.filename.endswith(".npy"):
-                        with archive.open(info) as member:
-                            arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(
-                                member, allow_pickle=False
-                            )
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise CorruptFileError(path, 0, "a zip archive of arrays", str(error).lower() or "damage") from None
-        except ValueError as error:
-            raise InputError(
-                f"{path} has an array that cannot be read: {str(error).splitlines()[0].lower()}",
-                evidence={"path": path},
-            ) from None
+                arrays: dict[str, npt.NDArray[Any]] = {}
+                for info in members:
+                    name = info.filename.removesuffix(".npy")
+                    if name in arrays:
+                        raise InputError(f"{path} holds `{name}` twice", evidence={"path": path, "array": name})
+                    with archive.open(info) as member:
+                        arrays[name] = _array(path, name, member, info.file_size)
+        except (
+            zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError
+        ) as error:  # fmt: skip
+            words = str(error).lower() or "damage"
+            raise CorruptFileError(path, 0, "a zip archive of arrays", words, structure="zip") from None
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"{path} is no archive of arrays: {_line(error)}", evidence={"path": path}) from None
     return arrays
+
+
+def _line(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0].lower()
+    return first or type(error).__name__
+
+
+def _array(path: str, name: str, member: IO[bytes], nbytes: int) -> npt.NDArray[Any]:
+    """Read one array; what its header declares is compared with its size before memory is taken for it."""
+    import numpy as np
+
+    what, evidence = f"{path}: `{name}`", {"path": path, "array": name}
+    header = io.BytesIO(member.read(_MAX_HEADER_NBYTES))
+    try:
+        version = np.lib.format.read_magic(header)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            raise InputError(f"{what} is of version {version[0]}.{version[1]} of the .npy format", evidence=evidence)
+        shape, fortran, dtype = read(header)
+    except (ValueError, TypeError, MemoryError, RecursionError, EOFError) as error:
+        raise InputError(f"{what} is no array: {_line(error)}", evidence=evidence) from None
+    if dtype.hasobject:
+        raise InputError(
+            f"{what} holds pickled Python objects, and reading those would run code from the file", evidence=evidence
+        )
+    wanted, found = math.prod(shape) * dtype.itemsize, nbytes - header.tell()
+    if min(shape, default=0) < 0 or wanted != found:
+        raise InputError(
+            f"{what} is {dtype} of shape {list(shape)}, {wanted:,} bytes, but has {found:,}",
+            evidence={**evidence, "shape": list(shape), "expected": wanted, "found": found},
+        )
+    data = header.read() + member.read()
+    if len(data) != found:
+        raise EOFError(f"`{name}` is cut short")
+    array: npt.NDArray[Any] = np.frombuffer(data, dtype) if data else np.empty(0, dtype)
+    return array.reshape(shape, order="F" if fortran else "C")

@@ -8,9 +8,9 @@ from google.protobuf.message import DecodeError
 
 from tfinspect.errors import CorruptFileError, InputError, UsageError, WrongKindError
 from tfinspect.formats import _tags, graphdef, pbtxt
-from tfinspect.formats._attrs import decode_shape
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._schema import message_class
+from tfinspect.formats._tensor_proto import decode_shape
 from tfinspect.formats._wire import LEN, Cursor
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Source
@@ -33,10 +33,9 @@ def read(path: str | os.PathLike[str]) -> Model:
     """
     file = MappedFile(path)
     source = Source(file.path, file.size, file.sha256)
-    if _tags.is_text(file.view):
+    view = file.view
+    if _tags.is_text(view):
         view = memoryview(pbtxt.parse(file, "MetaGraphDef").SerializeToString())
-    else:
-        view = file.view
     model = decode(Cursor(view, file.path), 0, len(view), file.path, "metagraph")
     if model.graph is None:
         raise WrongKindError(f"{file.path} is a MetaGraphDef without a graph", evidence={"path": file.path})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import DecodeError
@@ -20,7 +21,7 @@ from tfinspect.ir.signature import TensorSpec
 from tfinspect.ir.tensors import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -33,11 +34,20 @@ _DTYPES: Final = {
     19: DType.FLOAT8_E5M2, 20: DType.FLOAT8_E5M2FNUZ,
 }  # fmt: skip
 """ONNX's element types (onnx.proto, TensorProto.DataType) with one byte or more an element."""
+_CONSTANTS: Final = {
+    "value_float": ("f", DType.FLOAT), "value_floats": ("floats", DType.FLOAT), "value_int": ("i", DType.INT64),
+    "value_ints": ("ints", DType.INT64), "value_string": ("s", DType.STRING),
+    "value_strings": ("strings", DType.STRING),
+}  # fmt: skip
+"""Field and element type by the attribute that holds the value of a Constant."""
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_INITIALIZER = 5
 _TENSOR_RAW = 9
 _LARGE_NBYTES = 1 << 10
+_INDEX: Final = re.compile(r"[0-9]{1,9}")
+_SIZE: Final = re.compile(r"[0-9]{1,20}")
 _EXTERNAL = 1
+_ONNX_STRING = 8
 _PASSING = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Cast"})
 
 
@@ -118,9 +128,7 @@ def read(path: str | os.PathLike[str]) -> OnnxFile:
     initializers = {message.name: _tensor(file.path, message, raw) for message, raw in large}
     for node in model.graph.node:
         if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    initializers[node.output[0]] = _tensor(file.path, attribute.t, None)
+            initializers.update(_constant(file.path, node))
     return OnnxFile(
         file.path,
         model.ir_version,
@@ -132,6 +140,28 @@ def read(path: str | os.PathLike[str]) -> OnnxFile:
         initializers,
         {entry.key: entry.value for entry in model.metadata_props},
     )
+
+
+def _constant(path: str, node: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - made at run time
+    """Yield name and value of a Constant node; sparse ones are left out."""
+    for attribute in node.attribute:
+        for name in node.output:
+            if attribute.name == "value":
+                yield name, _tensor(path, attribute.t, None)
+            elif attribute.name in _CONSTANTS:
+                field, dtype = _CONSTANTS[attribute.name]
+                yield name, _plain(getattr(attribute, field), dtype)
+
+
+def _plain(value: Any, dtype: DType) -> Tensor:  # noqa: ANN401 - a number, bytes, or a list of them
+    shape = () if isinstance(value, (int, float, bytes)) else (len(value),)
+
+    def load() -> npt.NDArray[Any]:
+        import numpy as np
+
+        return np.array(value if shape == () else list(value), dtype.numpy).reshape(shape)
+
+    return Tensor(dtype, shape, load)
 
 
 def _strip_graph(cursor: Cursor, start: int, end: int, large: list[tuple[Any, memoryview | None]]) -> bytes:
@@ -164,7 +194,7 @@ def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - made at run time
     if kind.HasField("shape"):
         shape = tuple(d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in kind.shape.dim)
     name, colon, index = value.name.rpartition(":")
-    named = TensorRef(name, int(index)) if colon and index.isdigit() else TensorRef(value.name)
+    named = TensorRef(name, int(index)) if colon and _INDEX.fullmatch(index) else TensorRef(value.name)
     # a name without an index is its own word for the tensor
     return TensorSpec(named, _DTYPES.get(kind.elem_type), shape, None if str(named) == value.name else value.name)
 
@@ -187,40 +217,48 @@ def _tensor(path: str, message: Any, raw: memoryview | None) -> Tensor:  # noqa:
 def _values(path: str, message: Any, dtype: DType, shape: tuple[int, ...], raw: memoryview | None) -> npt.NDArray[Any]:  # noqa: ANN401
     import numpy as np
 
-    size = math.prod(shape)
+    what = f"{path}: `{message.name}` of shape {list(shape)}"
+    evidence = {"path": path, "name": message.name, "shape": list(shape)}
     if any(d < 0 for d in shape):
-        raise InputError(f"{path}: `{message.name}` has the impossible shape {list(shape)}")
-    if message.data_location == _EXTERNAL:
-        return _external(path, message, dtype, shape)
+        raise InputError(f"{path}: `{message.name}` has the impossible shape {list(shape)}", evidence=evidence)
+    size = math.prod(shape)
     data: bytes | memoryview = raw if raw is not None else message.raw_data
-    if dtype is DType.STRING:
-        strings = np.empty(len(message.string_data), object)
-        strings[:] = list(message.string_data)
-        found = strings
+    if message.data_location == _EXTERNAL:
+        data = _external(path, message, size * dtype.itemsize)
+        found = np.frombuffer(data, dtype.numpy) if data else np.empty(0, dtype.numpy)
+    elif dtype is DType.STRING:
+        found = np.empty(len(message.string_data), object)
+        found[:] = list(message.string_data)
     elif data:
         if len(data) != size * dtype.itemsize:
             raise InputError(
-                f"{path}: `{message.name}` of shape {list(shape)} takes {size * dtype.itemsize:,} bytes, has {len(data):,}",
-                evidence={"path": path, "name": message.name},
+                f"{what} takes {size * dtype.itemsize:,} bytes, but has {len(data):,}",
+                evidence=evidence,
             )
-        return np.frombuffer(data, dtype.numpy).reshape(shape)
+        found = np.frombuffer(data, dtype.numpy)
     else:
         found = _typed(message, dtype)
     if len(found) != size:
+        raise InputError(f"{what} has {len(found):,} values", evidence=evidence)
+    try:
+        return found.reshape(shape)
+    except ValueError as error:  # more dimensions than NumPy has, or a zero beside sizes no machine can address
         raise InputError(
-            f"{path}: `{message.name}` of shape {list(shape)} has {len(found):,} values",
-            evidence={"path": path, "name": message.name},
-        )
-    return found.reshape(shape)
+            f"{path}: `{message.name}` has the impossible shape {list(shape)}: {error}", evidence=evidence
+        ) from None
 
 
 def _typed(message: Any, dtype: DType) -> npt.NDArray[Any]:  # noqa: ANN401 - made at run time
     import numpy as np
 
-    if dtype in (DType.FLOAT, DType.COMPLEX64):
-        return np.array(message.float_data, np.float32).view(dtype.numpy)
-    if dtype in (DType.DOUBLE, DType.COMPLEX128):
-        return np.array(message.double_data, np.float64).view(dtype.numpy)
+    if dtype in (DType.FLOAT, DType.DOUBLE):
+        return np.array(message.float_data if dtype is DType.FLOAT else message.double_data, dtype.numpy)
+    if dtype in (DType.COMPLEX64, DType.COMPLEX128):
+        is_single = dtype is DType.COMPLEX64
+        parts = np.array(
+            message.float_data if is_single else message.double_data, np.float32 if is_single else np.float64
+        )
+        return parts[: len(parts) // 2 * 2].view(dtype.numpy)
     if dtype is DType.INT64:
         return np.array(message.int64_data, np.int64)
     if dtype in (DType.UINT32, DType.UINT64):
@@ -233,34 +271,36 @@ def _typed(message: Any, dtype: DType) -> npt.NDArray[Any]:  # noqa: ANN401 - ma
     return values.astype(dtype.numpy)
 
 
-def _external(path: str, message: Any, dtype: DType, shape: tuple[int, ...]) -> npt.NDArray[Any]:  # noqa: ANN401
-    """Read a weight from the file beside the model that the model names."""
-    import numpy as np
-
+def _external(path: str, message: Any, nbytes: int) -> bytes | memoryview:  # noqa: ANN401 - made at run time
+    """Return the bytes of a weight in the file beside the model that the model names."""
+    what = f"{path}: `{message.name}`"
     entries = {entry.key: entry.value for entry in message.external_data}
     location = entries.get("location", "")
-    folder = Path(path).resolve().parent
-    place = folder / location
-    if not location or Path(location).is_absolute() or not place.resolve().is_relative_to(folder):
-        raise InputError(
-            f"{path}: `{message.name}` points out of the model's folder, at `{location}`",
-            evidence={"path": path, "name": message.name, "location": location},
-        )
-    file = MappedFile(place)
-    start, nbytes = _number(path, entries, "offset", 0), math.prod(shape) * dtype.itemsize
-    length = _number(path, entries, "length", nbytes)
+    evidence = {"path": path, "name": message.name, "location": location}
+    if message.data_type == _ONNX_STRING:
+        raise InputError(f"{what} keeps strings in another file, which ONNX does not allow", evidence=evidence)
+    folder = Path(path).parent
+    name = str(PurePosixPath(location))  # "./weights.bin" is the same file
+    if not location or name.startswith("/") or ".." in name.split("/"):
+        raise InputError(f"{what} points out of the model's folder, at `{location}`", evidence=evidence)
+    start = _number(what, entries, "offset", 0)
+    length = _number(what, entries, "length", nbytes)
+    if nbytes == length == 0:
+        return b""
+    file = MappedFile(name, within=str(folder))
     if length != nbytes or start + nbytes > file.size:
         raise InputError(
-            f"{path}: `{message.name}` takes {nbytes:,} bytes at {start:,} of {location}, which has {file.size:,}",
-            evidence={"path": path, "name": message.name, "location": location, "offset": start},
+            f"{what} takes {nbytes:,} bytes, but is said to be {length:,} at byte {start:,} of {location}, "
+            f"which has {file.size:,}",
+            evidence={**evidence, "offset": start, "length": length, "nbytes": nbytes, "size": file.size},
         )
-    return np.frombuffer(file.view[start : start + nbytes], dtype.numpy).reshape(shape)
+    return file.view[start : start + nbytes]
 
 
-def _number(path: str, entries: Mapping[str, str], key: str, default: int) -> int:
+def _number(what: str, entries: Mapping[str, str], key: str, default: int) -> int:
     text = entries.get(key, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise InputError(f"{path}: external data has the {key} `{text[:40]}`", evidence={"path": path})
+    if not _SIZE.fullmatch(text):
+        raise InputError(f"{what} has the external {key} `{text[:40]}`, which is no size", evidence={key: text[:200]})
     return int(text)
 
 

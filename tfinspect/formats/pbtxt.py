@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
 
-from tfinspect.errors import CorruptFileError, LimitError, UnsupportedFeatureError
+from tfinspect.errors import CorruptFileError, InputError, LimitError, UnsupportedFeatureError
 from tfinspect.formats import graphdef
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._schema import message_class
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _MAX_NBYTES = 512 << 20  # protobuf parses text at under 4 MB a second
 _MAX_DEPTH = 100  # as protobuf's binary reader
+_TOKEN = re.compile(rb"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|#[^\n]*|[{}<>]")
+_UNREAD = re.compile(rb"(?<!\w)(?:debug_info|object_graph_def)\s*:?\s*\Z")  # as in binary form, where they are kept
+_MAX_GAP = 64  # between a field's name and its brace
+_BYTE_ORDER_MARK = "\ufeff"
 _PLACE = re.compile(r"^(\d+):(\d+) : (.*)", re.DOTALL)
 
 
@@ -50,32 +54,52 @@ def parse(file: MappedFile, name: str) -> Any:  # noqa: ANN401 - made at run tim
             hint="write it in binary form where it was made",
             evidence={"path": file.path, "nbytes": file.size},
         )
-    data = bytes(file.view)
-    _check_depth(file.path, data)
+    data = _readable_part(file.path, bytes(file.view))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CorruptFileError(file.path, error.start, "UTF-8 text", f"byte {data[error.start]:#04x}") from None
     message = message_class(name)()
     try:
-        text_format.Parse(text, message)
+        text_format.Parse(text.removeprefix(_BYTE_ORDER_MARK), message)
     except text_format.ParseError as error:
         _refuse(file.path, text, name, str(error))
+    graphs = {"GraphDef": lambda: [message], "MetaGraphDef": lambda: [message.graph_def]}
+    for graph in graphs.get(name, lambda: [meta.graph_def for meta in message.meta_graphs])():
+        _check_names(file.path, graph)
     return message
 
 
-def _check_depth(path: str, data: bytes) -> None:
-    depth = 0
-    for match in re.finditer(rb'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[{}<>]', data):
+def _check_names(path: str, graph: Any) -> None:  # noqa: ANN401 - made at run time
+    for number, node in enumerate(graph.node, 1):
+        if not node.name:
+            raise InputError(
+                f"{path}: node {number:,} (`{node.op}`) has no name", evidence={"path": path, "node": number}
+            )
+
+
+def _readable_part(path: str, data: bytes) -> bytes:
+    """Return the text with spaces in place of the fields that are not read here, so that places stay as they are.
+
+    Raises:
+        CorruptFileError: messages are nested so deep that parsing them would exhaust the stack.
+    """
+    starts: list[int | None] = []  # of each open message, where its field began if it is not read
+    kept = bytearray(data)
+    for match in _TOKEN.finditer(data):
         token = match[0]
         if token in b"{<":
-            depth += 1
-            if depth > _MAX_DEPTH:
+            if len(starts) == _MAX_DEPTH:
                 raise CorruptFileError(
                     path, match.start(), f"messages nested at most {_MAX_DEPTH} deep", "deeper ones", structure="text"
                 )
-        elif token in b"}>":
-            depth -= 1
+            unread = _UNREAD.search(data, max(0, match.start() - _MAX_GAP), match.start())
+            starts.append(None if unread is None else unread.start())
+        elif token in b"}>" and starts:
+            start = starts.pop()
+            if start is not None:
+                kept[start : match.end()] = re.sub(rb"[^\n]", b" ", data[start : match.end()])
+    return bytes(kept)
 
 
 def _refuse(path: str, text: str, name: str, words: str) -> None:

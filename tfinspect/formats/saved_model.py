@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tfinspect.errors import CorruptFileError, FileMissingError, InputError, LimitError, UsageError
 from tfinspect.formats import _atomic, _tags, checkpoint, graphdef, metagraph, pbtxt
-from tfinspect.formats._attrs import encode_shape
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._schema import message_class
+from tfinspect.formats._tensor_proto import encode_shape
 from tfinspect.formats._wire import LEN, Cursor, len_header
 from tfinspect.ir.graph import Source
 

@@ -11,6 +11,7 @@ from tfinspect.errors import UsageError
 if TYPE_CHECKING:
     from tfinspect.ir.shapes import Shape
 
+_INDEX_DIGITS = 9  # of an int32
 _SHAPED = re.compile(r"^(?P<ref>[^\[\]]+)(?:\[(?P<dims>[^\[\]]*)\])?$")
 
 
@@ -35,7 +36,7 @@ class TensorRef:
         name, colon, index = text.rpartition(":")
         if not colon:
             name, index = text, "0"
-        if not name or name.startswith("^") or not (index.isascii() and index.isdigit()):
+        if not name or name.startswith("^") or not _is_index(index):
             raise UsageError(f"`{text}` is not a tensor name", hint="write `name` or `name:index`, as in `pool_3:0`")
         return cls(name, int(index))
 
@@ -66,11 +67,15 @@ def parse_shaped(text: str) -> tuple[TensorRef, Shape]:
     return ref, tuple(dims)
 
 
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _INDEX_DIGITS
+
+
 def split_input(text: str) -> tuple[str, int, bool]:
     """Return (node name, output index, is control) of an input as a NodeDef writes it: `x`, `x:1`, `^x`."""
     if text.startswith("^"):
         return text[1:], -1, True
     name, colon, index = text.rpartition(":")
-    if colon and index.isdigit():
+    if colon and _is_index(index):
         return name, int(index), False
     return text, 0, False

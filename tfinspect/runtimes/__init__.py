@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.runtimes._conversion import Conversion, ConversionRequest, InitializerSource, convert
-from tfinspect.runtimes._process import TIME_LIMIT, child, shutdown, warm
+from tfinspect.runtimes._process import KINDS, TIME_LIMIT, child, require, shutdown, warm
 from tfinspect.runtimes._runners import ChildRunner
 from tfinspect.runtimes._weights import write_weights
 
@@ -24,6 +25,7 @@ __all__ = [
     "InitializerSource",
     "check_onnx",
     "convert",
+    "converter",
     "onnx_limits",
     "onnx_model",
     "shutdown",
@@ -86,6 +88,16 @@ def check_onnx(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     text = os.fspath(path)
     found, _ = child("onnxruntime").call("check", {"path": os.path.abspath(path)}, subject=text)  # noqa: PTH100
     return dict(found)
+
+
+def converter() -> str:
+    """Return name and version of what `convert` runs, `tf2onnx 1.17.0`.
+
+    Raises:
+        RuntimeUnavailableError: tf2onnx, TensorFlow or onnx is not installed.
+    """
+    require(KINDS["tf2onnx"])
+    return f"tf2onnx {version('tf2onnx')}"
 
 
 def onnx_limits() -> tuple[int, int]:

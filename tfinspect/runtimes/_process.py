@@ -84,12 +84,19 @@ def require(kind: Kind) -> None:
         RuntimeUnavailableError: one is missing.
     """
     for package in kind.packages:
-        if importlib.util.find_spec(package) is None:
+        if not _is_installed(package):
             raise RuntimeUnavailableError(
                 f"{kind.purpose} needs {package}, which is not installed",
                 hint="pip install 'tfinspect[export]'",
                 evidence={"package": package},
             )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # an import hook forbids it, or None stands in sys.modules in its place
+        return False
 
 
 class Child:

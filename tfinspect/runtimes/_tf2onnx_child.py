@@ -32,6 +32,16 @@ _MAX_INLINE_NBYTES = 1 << 30  # weights put back as constants; tf2onnx copies ea
 _WARNINGS_KEPT = 20
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 
+# ops without a converter that tf2onnx knows how to rewrite, or that it leaves out
+_REWRITTEN = frozenset(
+    {
+        "Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "Const", "NoOp", "Assert", "Print", "PrintV2",
+        "Enter", "Exit", "Switch", "Merge", "NextIteration", "LoopCond", "GRUBlockCell", "LSTMBlockCell",
+        "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "Dequantize", "QuantizeV2",
+        "QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3",
+    }
+)  # fmt: skip
+
 
 class _Log(logging.Handler):
     """What tf2onnx says only to its log: ops without a converter, converters that failed, warnings."""
@@ -156,6 +166,7 @@ def _to_onnx(graph: Any, params: Mapping[str, Any], weights: Mapping[str, _weigh
         raise
     except Exception as error:
         _raise_unsupported(graph, log)
+        _raise_without_converter(graph, error)
         lines = message_lines(error)
         raise RuntimeFailedError(
             f"tf2onnx failed on {params['graph']}: {lines[0]}",
@@ -207,6 +218,20 @@ def _raise_unsupported(graph: Any, log: _Log) -> None:  # noqa: ANN401 - a Graph
         ops.setdefault(op, []).append(name)
     if ops:
         raise _unsupported(ops, log.failed)
+
+
+def _raise_without_converter(graph: Any, error: Exception) -> None:  # noqa: ANN401 - a GraphDef
+    """Blame ops that no converter knows for a failure that names something else: shapes, types, an import."""
+    from tf2onnx.handler import tf_op
+
+    known = {op for versions in tf_op.get_opsets().values() for version in versions for op in version}
+    ops: dict[str, list[str]] = {}
+    for node in graph.node:
+        if node.op not in known and node.op not in _REWRITTEN and not node.op.startswith("TensorArray"):
+            ops.setdefault(node.op, []).append(node.name)
+    if ops:
+        reason = message_lines(error)[0]
+        raise _unsupported(ops, {name: reason for names in ops.values() for name in names[:1]}) from error
 
 
 def _all_nodes(graph: Any) -> Iterator[Any]:  # noqa: ANN401 - a GraphDef

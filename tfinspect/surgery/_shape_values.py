@@ -48,7 +48,8 @@ def _rank(call: Call, _: Sequence[TensorType]) -> Sequence[Value | None]:
 
 
 def _pack(call: Call, _: Sequence[TensorType]) -> Sequence[Value | None]:
-    if any(t.shape not in ((), None) for t in call.ins) or call.ins[0].shape is None:
+    # all have one shape, so that one scalar among them makes them all scalars
+    if any(t.shape not in ((), None) for t in call.ins) or all(t.shape is None for t in call.ins):
         return (None,)
     return (tuple(call.scalar(i) for i in range(len(call.ins))),)
 

@@ -73,7 +73,7 @@ def _make(spec: FeedSpec, seed: int, run: int) -> npt.NDArray[Any]:
         return _truths(shape, rng, run >> (zlib.crc32(spec.name.encode()) & 1)).astype(spec.dtype.numpy)
     if spec.kind in {"image", "pixels"} and len(shape) in IMAGE_RANKS:
         return _image(spec, shape, rng, run)
-    if spec.dtype.is_integer or not (spec.dtype.is_floating or _is_complex(spec.dtype)):
+    if spec.kind == "ids" or spec.dtype.is_integer or not (spec.dtype.is_floating or _is_complex(spec.dtype)):
         return _integers(spec, shape, rng, run)
     values = _patterns.numbers(shape, rng, run)
     if _is_complex(spec.dtype):

@@ -18,7 +18,7 @@ from tfinspect.cli.options import (
     RequiredOutput,
     Verbose,
 )
-from tfinspect.cli.render import print_change
+from tfinspect.cli.render import plural, print_change
 from tfinspect.cli.terminal import Terminal
 
 
@@ -67,4 +67,4 @@ def command(
     extra: dict[str, object] = {"head_output": head_output, "head_node_count": len(done.rest)}
     print_change(terminal, "cut", output, done.trunk, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
     if head_output is not None:
-        terminal.note(f"{'would write' if dry_run else 'wrote'} {head_output} ({len(done.rest):,} nodes)")
+        terminal.note(f"{'would write' if dry_run else 'wrote'} {head_output} ({plural(len(done.rest), 'node')})")

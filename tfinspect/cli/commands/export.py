@@ -126,5 +126,5 @@ def command(
     if json:
         terminal.json("export/1", export_json(done, graph))
     else:
-        show_export(terminal, done)
+        show_export(terminal, done, graph)
     exit_with(done.report, accepted=done.accepted)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
 
-from tfinspect.cli.options import DryRun, Force, Json, Outputs, Quiet, RequiredOutput, Verbose
-from tfinspect.cli.render import print_change
+from tfinspect.cli.options import DryRun, Force, Inputs, Json, Outputs, Quiet, RequiredOutput, Verbose
+from tfinspect.cli.render import plural, print_change
 from tfinspect.cli.terminal import Terminal
+from tfinspect.errors import UsageError
 
 
 def command(
@@ -23,6 +25,19 @@ def command(
         typer.Option("--graph", metavar="GRAPH", help="The graph, where no .meta stands beside the checkpoint"),
     ] = None,
     outputs: Outputs = None,
+    inputs: Inputs = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="OLD=NEW",
+            help="Name or scope in the graph, and what the checkpoint calls it; repeat",
+            show_default=False,
+        ),
+    ] = None,
+    averages: Annotated[
+        bool, typer.Option("--ema", help="Take moving averages where the checkpoint has them", show_default=False)
+    ] = False,
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -41,17 +56,35 @@ def command(
         $ tfinspect freeze model.ckpt-7 -o frozen.pb
       Graph and checkpoint from different places
         $ tfinspect freeze model.ckpt-7 --graph graph.pbtxt --outputs softmax -o frozen.pb
+      A graph whose scopes were renamed since, with the averaged weights
+        $ tfinspect freeze model.ckpt-7 --graph eval.pb --map net=model/net --ema -o frozen.pb
     """  # noqa: D301 - \b is click's mark
     from tfinspect.api.freeze import freeze_file
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
-    done = freeze_file(checkpoint, output, graph=graph, outputs=outputs or (), force=force, dry_run=dry_run)
+    done = freeze_file(
+        checkpoint,
+        output,
+        graph=graph,
+        outputs=outputs or (),
+        inputs=inputs or (),
+        rename=dict(map(_split_mapping, mapping or ())),
+        averages=averages,
+        force=force,
+        dry_run=dry_run,
+    )
     report = done.report
     extra: dict[str, object] = {"variables": dict(report.restored), "unused": list(report.unused)}
     for node, update in report.updates:
         terminal.detail(f"dropped the update {update} that ran before {node}")
-    terminal.note(
-        f"restored {len(report.restored)} variables; {len(report.unused)} weights of the checkpoint not needed"
-    )
+    unused = f"{plural(len(report.unused), 'weight')} of the checkpoint not needed"
+    terminal.note(f"restored {plural(len(report.restored), 'variable')}; {unused}")
     print_change(terminal, "freeze", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
-    terminal.next_step(f"tfinspect export {output} --onnx")
+    terminal.next_step(f"tfinspect export {shlex.quote(output)} --onnx")
+
+
+def _split_mapping(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not equals or not old or not new:
+        raise UsageError(f"`{text}` does not say what is called what", hint="--map OLD=NEW, as in --map net=model/net")
+    return old, new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -58,8 +59,9 @@ def command(
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     if graph is None:
-        graph = newest_model(containing=TensorRef.parse(bottleneck))
-        terminal.note(f"using {graph}, the newest model here with a node `{TensorRef.parse(bottleneck).name}`")
+        ref = TensorRef.parse(bottleneck)
+        graph = newest_model(containing=ref, excluding=[output] if head is None else [output, head])
+        terminal.note(f"using {graph}, the newest model here that computes `{ref}`")
     done = graft_file(
         graph,
         output,
@@ -77,4 +79,4 @@ def command(
     print_change(terminal, "graft", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
     if done.labels and not dry_run:
         terminal.note(f"wrote {labels_path(output)} ({len(done.labels)} labels)")
-    terminal.next_step(f"tfinspect export {output} --onnx")
+    terminal.next_step(f"tfinspect export {shlex.quote(output)} --onnx")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfinspect.cli.options import Inputs, Json, Quiet, Verbose
-from tfinspect.cli.render import format_nbytes
+from tfinspect.cli.render import format_nbytes, plural, spec_json
 from tfinspect.cli.terminal import Terminal, escape
 from tfinspect.ir.shapes import format_shape
+from tfinspect.ir.signature import TensorSpec
 
 if TYPE_CHECKING:
-    from tfinspect.api.info import CheckpointInfo, GraphInfo, Info
+    from tfinspect.api.info import CheckpointInfo, GraphInfo, HeadInfo, Info
     from tfinspect.ir.dtypes import DType
     from tfinspect.ir.shapes import Shape
 
@@ -43,30 +44,34 @@ def command(
     if json:
         terminal.json("info/1", _to_json(found))
         return
-    head = [found.title, format_nbytes(found.nbytes)]
-    if found.tensorflow_version:
-        head.append(f"TensorFlow {escape(found.tensorflow_version)}")
-    if found.graph:
-        head.append(f"producer {found.graph.producer}")
-    terminal.line(", ".join(head))
+    _title(terminal, found)
     if found.tags:
-        terminal.line(f"  tags        {escape(', '.join(found.tags))}")
+        terminal.entry("tags", ", ".join(found.tags))
     if found.graph:
         _graph(terminal, found.graph)
     if found.checkpoint:
         _checkpoint(terminal, found.checkpoint)
+    if found.head:
+        _head(terminal, found.head)
     for signature in found.signatures.values():
-        terminal.line(f"  signature   {escape(signature.name)}")
+        terminal.entry("signature", signature.name, note=signature.method)
         for word, specs in (("takes", signature.inputs), ("gives", signature.outputs)):
             for spec in specs:
-                terminal.line(
-                    f"    {word} {escape(spec.key or '')}: {escape(spec.name)}  {_kind(spec.dtype, spec.shape)}"
-                )
+                key = [f"{spec.key}:"] if spec.key else []
+                terminal.entry(f"  {word}", *key, spec.name, _kind(spec.dtype, spec.shape))
     for asset in found.assets:
-        terminal.line(f"  asset       {escape(asset)}")
-    if found.next:
-        terminal.line()
-        terminal.line(f"next: {escape(found.next)}")
+        terminal.entry("asset", asset)
+    if found.next and not quiet:
+        terminal.line(f"\nnext: {escape(found.next)}")
+
+
+def _title(terminal: Terminal, found: Info) -> None:
+    words = [found.title, format_nbytes(found.nbytes)]
+    if found.tensorflow_version:
+        words.append(f"TensorFlow {escape(found.tensorflow_version)}")
+    if found.graph:
+        words.append(f"producer {found.graph.producer}")
+    terminal.line(", ".join(words))
 
 
 def _kind(dtype: DType | None, shape: Shape) -> str:
@@ -76,60 +81,56 @@ def _kind(dtype: DType | None, shape: Shape) -> str:
 def _graph(terminal: Terminal, graph: GraphInfo) -> None:
     constants = graph.ops.get("Const", 0)
     terminal.line(
-        f"  {graph.node_count:,} nodes, {len(graph.ops)} ops, {graph.variable_count:,} variables, "
-        f"{constants:,} constants ({format_nbytes(graph.constant_nbytes)}, {graph.parameters:,} parameters)"
-        + (f", {graph.functions:,} functions" if graph.functions else "")
+        f"  {plural(graph.node_count, 'node')}, {plural(len(graph.ops), 'op')}, "
+        f"{plural(graph.variable_count, 'variable')}, {plural(constants, 'constant')} "
+        f"({format_nbytes(graph.constant_nbytes)}, {plural(graph.parameters, 'parameter')})"
+        + (f", {plural(graph.functions, 'function')}" if graph.functions else "")
     )
     for end in graph.inputs:
-        note = f"   {end.note}" if end.note else ""
-        terminal.line(f"  input       {escape(str(end.ref))}  {_kind(end.dtype, end.shape)}{escape(note)}")
+        terminal.entry("input", str(end.ref), _kind(end.dtype, end.shape), note=end.note)
     for flag in graph.flags:
-        terminal.line(f"  flag        {escape(str(flag.ref))}  {flag.value} for inference   {escape(flag.why)}")
+        terminal.entry("flag", str(flag.ref), f"{flag.value} for inference", note=flag.why)
     word = "output" if graph.outputs_certain else "output?"
     for end in graph.outputs:
-        note = f"   {end.note}" if end.note else ""
-        terminal.line(f"  {word:<11} {escape(str(end.ref))}  {_kind(end.dtype, end.shape)}{escape(note)}")
+        terminal.entry(word, str(end.ref), _kind(end.dtype, end.shape), note=end.note)
     shown = graph.bottlenecks if terminal.verbose else graph.bottlenecks[:_SHOWN]
     for cut in shown:
-        terminal.line(f"  bottleneck  {escape(str(cut.ref))}  {_kind(cut.dtype, cut.shape)}   {escape(cut.reason)}")
+        terminal.entry("bottleneck", str(cut.ref), _kind(cut.dtype, cut.shape), note=cut.reason)
     if len(shown) < len(graph.bottlenecks):
-        terminal.line(f"              and {len(graph.bottlenecks) - len(shown)} more, with --verbose")
+        terminal.entry("", f"and {len(graph.bottlenecks) - len(shown)} more, with --verbose")
+    for old in graph.old_ops:
+        terminal.entry("old op", f"{old.op} x{old.count}", note=f"refused in graphs of version {old.version} and later")
     for blocker in graph.blockers:
-        terminal.line(f"  blocker     {escape(blocker.op)} x{blocker.count}   {escape(blocker.reason)}")
+        terminal.entry("blocker", f"{blocker.op} x{blocker.count}", note=blocker.reason, style="warn")
 
 
 def _checkpoint(terminal: Terminal, checkpoint: CheckpointInfo) -> None:
-    counts = ", ".join(f"{n:,} {role}" for role, n in checkpoint.roles.items())
-    terminal.line(
-        f"  checkpoint  {escape(checkpoint.path)}: {sum(checkpoint.roles.values()):,} variables "
-        f"({counts}), {format_nbytes(checkpoint.nbytes)}, {checkpoint.parameters:,} parameters"
+    roles = ", ".join(f"{count:,} {role}" for role, count in checkpoint.roles.items())
+    terminal.entry(
+        "checkpoint",
+        f"{checkpoint.path}: {plural(sum(checkpoint.roles.values()), 'variable')}" + (f" ({roles})" if roles else ""),
+        note=f"{format_nbytes(checkpoint.nbytes)}, {plural(checkpoint.parameters, 'parameter')}",
     )
     for name in checkpoint.missing_files:
-        terminal.line(f"  missing     {escape(name)}", "warn")
+        terminal.entry("missing", name, style="warn")
 
 
-def _end(end: object, **more: object) -> dict[str, object]:
-    dtype, shape = getattr(end, "dtype", None), getattr(end, "shape", None)
-    return {
-        "key": None,
-        "name": str(getattr(end, "ref", "")),
-        "dtype": None if dtype is None else str(dtype),
-        "shape": None if shape is None else list(shape),
-        **more,
-    }
+def _head(terminal: Terminal, head: HeadInfo) -> None:
+    for features, units, activation in head.layers:
+        terminal.entry("layer", f"{features} features", f"{units} units", activation)
+    if head.labels:
+        terminal.entry("labels", ", ".join(head.labels))
 
 
 def _to_json(found: Info) -> dict[str, object]:
-    from tfinspect.cli.render import spec_json
-
     content: dict[str, object] = {
         "path": found.path,
         "format": found.format,
         "title": found.title,
         "nbytes": found.nbytes,
         "tensorflow_version": found.tensorflow_version or None,
-        "inputs": [],
-        "outputs": [],
+        "inputs": [spec_json(s) for s in found.inputs],
+        "outputs": [spec_json(s) for s in found.outputs],
         "bottlenecks": [],
         "tags": list(found.tags),
         "assets": list(found.assets),
@@ -154,13 +155,30 @@ def _to_json(found: Info) -> dict[str, object]:
             "variable_count": graph.variable_count,
             "constant_nbytes": graph.constant_nbytes,
             "parameters": graph.parameters,
-            "inputs": [_end(e, kind=e.kind, note=e.note or None) for e in graph.inputs],
-            "outputs": [_end(e, note=e.note or None) for e in graph.outputs],
             "outputs_certain": graph.outputs_certain,
-            "bottlenecks": [_end(b, width=b.width, reason=b.reason, follows=b.follows) for b in graph.bottlenecks],
+            "bottlenecks": [
+                {
+                    **spec_json(TensorSpec(b.ref, b.dtype, b.shape)),
+                    "width": b.width,
+                    "reason": b.reason,
+                    "follows": b.follows,
+                }
+                for b in graph.bottlenecks
+            ],
             "flags": [{"name": str(f.ref), "value": f.value, "why": f.why} for f in graph.flags],
             "blockers": [{"op": b.op, "count": b.count, "reason": b.reason} for b in graph.blockers],
+            "old_ops": [{"op": o.op, "count": o.count, "refused_since": o.version} for o in graph.old_ops],
         }
+        for key, ends in (("inputs", graph.inputs), ("outputs", graph.outputs)):
+            known = {str(end.ref): end for end in ends}
+            content[key] = [
+                {
+                    **spec_json(s),
+                    "kind": known[s.name].kind if s.name in known else None,
+                    "note": (known[s.name].note or None) if s.name in known else None,
+                }
+                for s in getattr(found, key)
+            ]
     if found.checkpoint is not None:
         content["checkpoint"] = {
             "path": found.checkpoint.path,
@@ -169,5 +187,12 @@ def _to_json(found: Info) -> dict[str, object]:
             "nbytes": found.checkpoint.nbytes,
             "parameters": found.checkpoint.parameters,
             "missing_files": list(found.checkpoint.missing_files),
+        }
+    if found.head is not None:
+        content["head"] = {
+            "features": found.head.features,
+            "classes": found.head.classes,
+            "layers": [{"features": f, "units": u, "activation": a} for f, u, a in found.head.layers],
+            "labels": list(found.head.labels),
         }
     return content

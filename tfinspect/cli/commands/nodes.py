@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.cli.options import GraphArgument, Inputs, Json, Quiet
+from tfinspect.cli.options import GraphArgument, Inputs, Json, Quiet, Verbose
+from tfinspect.cli.render import plural
 from tfinspect.cli.terminal import Terminal
 from tfinspect.ir.shapes import format_shape
 
@@ -40,6 +41,7 @@ def command(
     inputs: Inputs = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """List the nodes of a graph.
 
@@ -56,7 +58,7 @@ def command(
     """  # noqa: D301 - \b is click's mark
     from tfinspect.api import listing
 
-    terminal = Terminal(json_mode=json, quiet=quiet)
+    terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     rows = listing.nodes(
         graph, op=op, match=match, scope=scope, only=None if only is None else only.value, inputs=inputs or ()
     )
@@ -73,5 +75,5 @@ def command(
             yield (row.node.name, row.node.op, dtype, format_shape(row.shape), ", ".join(row.node.inputs))
 
     terminal.table(("NAME", "OP", "DTYPE", "SHAPE", "INPUTS"), cells())
-    if terminal.is_tty or not count:
-        terminal.note(f"{count:,} nodes")
+    if terminal.is_tty or terminal.verbose or not count:
+        terminal.note(plural(count, "node"))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.cli.options import GraphArgument, Json, Quiet
+from tfinspect.cli.options import GraphArgument, Json, Quiet, Verbose
 from tfinspect.cli.render import attr_json, attr_text
 from tfinspect.cli.terminal import Terminal, escape, shorten
 from tfinspect.ir.shapes import format_shape
+
+if TYPE_CHECKING:
+    from tfinspect.ir.dtypes import DType
+    from tfinspect.ir.shapes import Shape
+
+_SHOWN = 20
 
 
 def command(
@@ -21,6 +27,7 @@ def command(
     *,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show one node: attributes, inputs, consumers, and the first values of a constant.
 
@@ -31,7 +38,7 @@ def command(
     """  # noqa: D301 - \b is click's mark
     from tfinspect.api import listing
 
-    terminal = Terminal(json_mode=json, quiet=quiet)
+    terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     found = listing.show(graph, node)
     if json:
         terminal.json(
@@ -45,15 +52,21 @@ def command(
         )
         return
     row = found.row
-    dtype = "?" if row.dtype is None else str(row.dtype)
-    terminal.line(f"{escape(row.node.name)}  {escape(row.node.op)}  {dtype} {format_shape(row.shape)}")
+    terminal.line(f"{escape(row.node.name)}  {escape(row.node.op)}  {_kind(row.dtype, row.shape)}")
     if row.node.device:
-        terminal.line(f"  device    {escape(row.node.device)}")
-    for text, kind, shape in found.inputs:
-        terminal.line(f"  input     {escape(text)}  {'?' if kind is None else kind} {format_shape(shape)}")
+        terminal.entry("device", row.node.device)
+    for text, dtype, shape in found.inputs:
+        terminal.entry("input", text, _kind(dtype, shape))
     for name in row.node.control_inputs:
-        terminal.line(f"  after     {escape(name)}")
+        terminal.entry("after", name)
     for name, attr in found.attrs.items():
-        terminal.line(f"  attr      {escape(name)} = {shorten(escape(attr_text(attr)))}")
-    for user, text in found.consumers:
-        terminal.line(f"  consumer  {escape(user)}  takes {escape(text)}")
+        terminal.entry("attr", f"{name} = {shorten(attr_text(attr))}")
+    shown = found.consumers if terminal.verbose or not terminal.is_tty else found.consumers[:_SHOWN]
+    for user, text in shown:
+        terminal.entry("consumer", user, f"takes {text}")
+    if len(shown) < len(found.consumers):
+        terminal.entry("", f"and {len(found.consumers) - len(shown):,} more, with --verbose")
+
+
+def _kind(dtype: DType | None, shape: Shape) -> str:
+    return f"{'?' if dtype is None else dtype} {format_shape(shape)}"

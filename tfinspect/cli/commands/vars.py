@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.cli.options import Json, Quiet
-from tfinspect.cli.render import format_nbytes
+from tfinspect.cli.options import Json, Quiet, Verbose
+from tfinspect.cli.render import format_nbytes, json_values, plural
 from tfinspect.cli.terminal import Terminal
+from tfinspect.errors import UsageError
 from tfinspect.ir.shapes import format_shape
+
+if TYPE_CHECKING:
+    from tfinspect.ir.checkpoint import Checkpoint
 
 
 class RoleChoice(StrEnum):
@@ -41,6 +47,7 @@ def command(
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """List the variables of a checkpoint, without TensorFlow and without reading their values.
 
@@ -58,28 +65,23 @@ def command(
     from tfinspect import formats
     from tfinspect.api import listing
 
-    terminal = Terminal(json_mode=json, quiet=quiet)
+    terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     opened = formats.read_checkpoint(checkpoint)
+    if read is not None and (match is not None or role is not None):
+        raise UsageError("--read prints one value; --match and --role choose from a list")
     if read is not None:
-        info = opened.variable(read)
-        value = opened.read(read)
-        if json:
-            listed = (
-                [v.decode("utf-8", "replace") for v in value.reshape(-1)] if value.dtype.hasobject else value.tolist()
-            )
-            terminal.json(
-                "value/1", {"name": info.name, "dtype": str(info.dtype), "shape": list(info.shape), "value": listed}
-            )
-        else:
-            terminal.line(str(value))
+        _print_value(terminal, opened, read)
         return
     found = listing.variables(opened, match=match, role=None if role is None else role.value)
+    missing = [path for path in opened.files if not Path(path).is_file()]
     if json:
         rows = [
             {"name": v.name, "dtype": str(v.dtype), "shape": list(v.shape), "nbytes": v.nbytes, "role": v.role}
             for v in found
         ]
-        terminal.json("vars/1", {"checkpoint": opened.path, "format": opened.format, "variables": rows})
+        terminal.json(
+            "vars/1", {"checkpoint": opened.path, "format": opened.format, "missing_files": missing, "variables": rows}
+        )
         return
     sizes = format_nbytes if terminal.is_tty else str
     terminal.table(
@@ -87,7 +89,24 @@ def command(
         ((v.name, str(v.dtype), format_shape(v.shape), sizes(v.nbytes), v.role) for v in found),
         right=(3,),
     )
+    for path in missing:
+        terminal.warn(f"{path} is missing, and the values in it cannot be read")
     counts = ", ".join(f"{n:,} {kind}" for kind, n in Counter(v.role for v in found).items())
-    if terminal.is_tty or not found:
+    if terminal.is_tty or terminal.verbose or not found:
         total = format_nbytes(sum(v.nbytes for v in found))
-        terminal.note(f"{len(found):,} variables, {total}" + (f" ({counts})" if counts else ""))
+        terminal.note(f"{plural(len(found), 'variable')}, {total}" + (f" ({counts})" if counts else ""))
+
+
+def _print_value(terminal: Terminal, checkpoint: Checkpoint, name: str) -> None:
+    import numpy as np
+
+    info = checkpoint.variable(name)
+    value = checkpoint.read(name)
+    if terminal.json_mode:
+        content = {"name": name, "dtype": str(info.dtype), "shape": list(info.shape), "value": json_values(value)}
+        terminal.json("value/1", content)
+    elif terminal.is_tty:
+        terminal.line(str(value))
+    else:
+        with np.printoptions(threshold=sys.maxsize):
+            terminal.line(str(value))
