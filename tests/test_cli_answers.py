@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli_calls import FIXTURES, ROOT, Caller, Stream
 from tfinspect.cli.render import format_nbytes, json_values
 from tfinspect.cli.terminal import Terminal, shorten, widths_that_fit
 from tfinspect.formats import graphdef
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Node, placeholder
-
-from .cli_calls import FIXTURES, ROOT, Caller, Stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -341,8 +340,8 @@ def test_tables_fit_the_terminal(call: Caller, columns: int) -> None:
 
 
 def test_sizes() -> None:
-    sizes = [format_nbytes(n) for n in (0, 1023, 1024, 1536, 1 << 20, (1 << 30) - 1, 5 << 50)]
-    assert sizes == ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1024.0 MiB", "5.0 PiB"]
+    sizes = [format_nbytes(n) for n in (0, 1023, 1024, 1536, 1 << 20, (1 << 30) - 1, 5 << 50, 5 << 60)]
+    assert sizes == ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1.0 GiB", "5.0 PiB", "5120.0 PiB"]
 
 
 def test_widths_that_fit() -> None:

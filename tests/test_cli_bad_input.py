@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .cli_calls import FIXTURES, ZOO, Caller, Done
+from tests.cli_calls import FIXTURES, ZOO, Caller, Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,6 +184,15 @@ def test_name_that_is_not_in_the_file(
         assert near in error["evidence"]["near"]
         assert f"`{near}`" in error["hint"]
     assert files(tmp_path) == {}
+
+
+def test_outputs_that_must_be_chosen(call: Caller, tmp_path: Path) -> None:
+    words = ("freeze", FIXTURES / "retrained" / "retrained.ckpt", "-o", "o.pb")
+    error = call(*words, "--json").error
+    assert (error["slug"], error["exit_status"]) == ("ambiguous-outputs", 2)
+    assert error["evidence"]["candidates"] == ["final_result:0", "pool_3/_reshape:0"]
+    assert files(tmp_path) == {}
+    assert call(*words, "--outputs", error["evidence"]["candidates"][0]).status == 0
 
 
 # -- word for word ------------------------------------------------------------------------------------------------------

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli_calls import FIXTURES, ROOT, Caller
 from tfinspect.cli import complete
 from tfinspect.cli.app import COMMANDS
 from tfinspect.formats import graphdef
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Node, placeholder
-
-from .cli_calls import FIXTURES, ROOT, Caller
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -114,7 +114,7 @@ def feeds() -> list[dict[str, np.ndarray]]:
 def test_two_layouts_agree() -> None:
     reference, candidate = Taps(), Taps(first=True)
     assert first_divergence(reference, candidate, ORDER, feeds()) is None
-    assert reference.calls == candidate.calls == 4  # the first feed twice, to see what is drawn at random
+    assert (reference.calls, candidate.calls) == (4, 3)  # the first feed twice, to see what is drawn at random
     assert first_divergence(reference, candidate, [], feeds()) is None
 
 

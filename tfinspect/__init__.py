@@ -14,6 +14,8 @@ package costs nothing.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,3 +94,18 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+class _Package(ModuleType):
+    """This package, in which `verify` is the verb, though a subpackage has the same name."""
+
+    @property
+    def verify(self) -> Any:  # noqa: ANN401 - as `__getattr__`
+        return __getattr__("verify")
+
+    @verify.setter
+    def verify(self, subpackage: ModuleType) -> None:
+        """Leave the subpackage, which the import system puts here, to `sys.modules`."""
+
+
+sys.modules[__name__].__class__ = _Package

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tfinspect.api.load import PathLike, graph_of
 from tfinspect.ir.refs import TensorRef, parse_shaped
-from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph, Node
     from tfinspect.ir.shapes import Shape
     from tfinspect.surgery.endpoints import Outputs
+    from tfinspect.surgery.shapes import TensorTypes
 
 Only = Literal["inputs", "outputs", "bottlenecks"]
 
@@ -67,6 +67,8 @@ def nodes(
         NodeNotFoundError: an input is not in the graph.
         OutputIndexError: an input's node has no output of that number.
     """
+    from tfinspect.surgery.shapes import TensorTypes
+
     graph = graph_of(path)
     types = TensorTypes(graph, given_shapes(graph, inputs))
     chosen = graph.nodes if only is None else _only(graph, types, only)
@@ -153,6 +155,7 @@ def show(path: PathLike | Graph, name: str) -> NodeDetails:
         OutputIndexError: the node has no output of that number.
     """
     from tfinspect.surgery.prune import check_ref
+    from tfinspect.surgery.shapes import TensorTypes
 
     graph = graph_of(path)
     # a node's name may hold a colon where a file is broken; what stands there as it was typed is what is meant

@@ -11,7 +11,7 @@ from tfinspect.errors import AmbiguousOutputsError, UsageError
 from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.ir.shapes import Shape, compatible, format_shape
 from tfinspect.ir.signature import TensorSpec
-from tfinspect.surgery.demands import implied_shape, vocabulary
+from tfinspect.surgery.demands import holds_images, holds_pixels, implied_shape, vocabulary
 from tfinspect.surgery.endpoints import find_inputs, find_outputs
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.fold_variables import fold_variables
@@ -186,6 +186,8 @@ def prepare(
         and (shape := implied_shape(graph, ref, types)) is not None
     }
     specs = _input_specs(graph, types, starts, {**given, **implied})
+    kinds.update((ref, "bytes") for ref in starts if holds_images(graph, ref))
+    kinds.update((ref, "pixels") for ref in starts if holds_pixels(model_graph(model), ref, whole))
     feeds = {s.ref: (s.dtype, s.shape) for s in specs if s.dtype is not None}
     held = placeholder_refs(graph, feeds)
     graph = prune(replace_with_placeholders(graph, feeds), ends)

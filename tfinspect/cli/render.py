@@ -26,12 +26,12 @@ def format_nbytes(nbytes: int) -> str:
     """Return `8 B`, `1.7 KiB`, `91.2 MiB`."""
     if nbytes < _KIB:
         return f"{nbytes} B"
-    size = float(nbytes)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
+    size, unit = float(nbytes), "B"
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):  # noqa: B007 - the unit it stops at
         size /= _KIB
-        if size < _KIB:
-            return f"{size:.1f} {unit}"
-    return f"{size:.1f} PiB"
+        if round(size, 1) < _KIB:
+            break
+    return f"{size:.1f} {unit}"
 
 
 def plural(count: int, word: str) -> str:

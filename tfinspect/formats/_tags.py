@@ -55,9 +55,10 @@ _OP_DEF = Shape({1: _TEXT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 16: _NUMBER, 17: _NU
 _LIBRARY = Shape({1: Shape({1: _OP_DEF, 3: _NODE}, _any_of({1})), 2: _BYTES}, _any_of({1}))
 _VERSIONS = Shape({1: _NUMBER, 2: _NUMBER}, _any_of({1}))
 GRAPH: Final = Shape({1: _NODE, 2: _LIBRARY, 3: _NUMBER, 4: _VERSIONS, 5: _BYTES}, _any_of({1}, {2}, {4}))
+_ANY = Shape({1: _TEXT, 2: _BYTES})
 _OP_LIST = Shape({1: _OP_DEF}, _any_of({1}))
 _META_INFO = Shape(
-    {1: _TEXT, 2: _OP_LIST, 3: _BYTES, 4: _TEXT, 5: _TEXT, 6: _TEXT, 7: _NUMBER, 8: _BYTES}, _any_of({2}, {4}, {5})
+    {1: _TEXT, 2: _OP_LIST, 3: _ANY, 4: _TEXT, 5: _TEXT, 6: _TEXT, 7: _NUMBER, 8: _BYTES}, _any_of({2}, {4}, {5})
 )
 _SAVER = Shape({1: _TEXT, 2: _TEXT, 3: _TEXT, 4: _NUMBER, 5: _NUMBER, 7: _NUMBER})
 _ENTRY = Shape({1: _TEXT, 2: _BYTES}, _any_of({1}, {2}))
@@ -101,9 +102,10 @@ def is_text(view: memoryview) -> bool:
 
 def looks_like(view: memoryview, shape: Shape) -> bool:
     """Whether a file can be a message of that shape: it begins with a field we know, and nothing seen contradicts."""
-    # plain text, such as numbers in lines, is a sequence of fields nobody knows
+    # plain text, such as numbers in lines, is a sequence of fields nobody knows, and a newline the tag of one we do
     first = next(_fields(view, 0, len(view)), None)
-    return first is not None and first[0] in shape.fields and _can_be(view, shape, 0, len(view))
+    is_blank = not bytes(view[:_TEXT_NBYTES_SEEN]).strip()
+    return first is not None and first[0] in shape.fields and not is_blank and _can_be(view, shape, 0, len(view))
 
 
 def _can_be(view: memoryview, shape: Shape, start: int, end: int) -> bool:

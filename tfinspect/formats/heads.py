@@ -10,6 +10,7 @@ import os
 import re
 import zipfile
 import zlib
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import CorruptFileError, InputError, LimitError
@@ -24,6 +25,8 @@ _LINEAR: Final = frozenset({"", "none", "identity", "linear"})
 _MAX_NBYTES = 1 << 30  # of all arrays; a head of 100,000 classes on 2,048 features takes 0.8 GB
 _MAX_RATIO = 1000
 _MAX_HEADER_NBYTES = 1 << 16  # NumPy refuses longer ones
+# what NumPy lets through of reading a header as Python's words for a dictionary
+_HEADER_ERRORS: Final = (ValueError, TypeError, SyntaxError, TokenError, MemoryError, RecursionError, EOFError)
 _MATRIX_RANK = 2
 _LAYER = re.compile(r"(0|[1-9][0-9]{0,3})/weights")
 _FLOAT_NBYTES: Final = frozenset({2, 4, 8})
@@ -176,7 +179,7 @@ def _array(path: str, name: str, member: IO[bytes], nbytes: int) -> npt.NDArray[
         if read is None:
             raise InputError(f"{what} is of version {version[0]}.{version[1]} of the .npy format", evidence=evidence)
         shape, fortran, dtype = read(header)
-    except (ValueError, TypeError, MemoryError, RecursionError, EOFError) as error:
+    except _HEADER_ERRORS as error:
         raise InputError(f"{what} is no array: {_line(error)}", evidence=evidence) from None
     if dtype.hasobject:
         raise InputError(

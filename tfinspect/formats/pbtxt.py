@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
@@ -22,6 +23,7 @@ _MAX_DEPTH = 100  # as protobuf's binary reader
 _TOKEN = re.compile(rb"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|#[^\n]*|[{}<>]")
 _UNREAD = re.compile(rb"(?<!\w)(?:debug_info|object_graph_def)\s*:?\s*\Z")  # as in binary form, where they are kept
 _MAX_GAP = 64  # between a field's name and its brace
+_MAX_REASON = 200
 _BYTE_ORDER_MARK = "\ufeff"
 _PLACE = re.compile(r"^(\d+):(\d+) : (.*)", re.DOTALL)
 
@@ -61,7 +63,9 @@ def parse(file: MappedFile, name: str) -> Any:  # noqa: ANN401 - made at run tim
         raise CorruptFileError(file.path, error.start, "UTF-8 text", f"byte {data[error.start]:#04x}") from None
     message = message_class(name)()
     try:
-        text_format.Parse(text.removeprefix(_BYTE_ORDER_MARK), message)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of escapes such as "\\:", which Python lets through
+            text_format.Parse(text.removeprefix(_BYTE_ORDER_MARK), message)
     except text_format.ParseError as error:
         _refuse(file.path, text, name, str(error))
     graphs = {"GraphDef": lambda: [message], "MetaGraphDef": lambda: [message.graph_def]}
@@ -105,13 +109,16 @@ def _readable_part(path: str, data: bytes) -> bytes:
 def _refuse(path: str, text: str, name: str, words: str) -> None:
     match = _PLACE.match(words)
     if match is None:
-        raise CorruptFileError(path, 0, f"a {name} in text form", words.splitlines()[0], structure="text")
+        raise CorruptFileError(path, 0, f"a {name} in text form", words.splitlines()[0][:_MAX_REASON], structure="text")
     line, column, reason = int(match[1]), int(match[2]), match[3].strip().rstrip(".")
+    if reason.startswith("'"):  # the whole line, which may be as long as the file
+        reason = reason[reason.rfind("': ") + 3 :]
+    reason = f"{reason[:1].lower()}{reason[1:_MAX_REASON]}"
     lines = text.split("\n")
     offset = len("\n".join(lines[: line - 1]).encode()) + (line > 1) + len(lines[line - 1][: column - 1].encode())
     if "has no field named" in reason:
         raise UnsupportedFeatureError(
-            f"{path}, line {line}, column {column} (byte {offset:,}): {reason[:1].lower()}{reason[1:]}",
+            f"{path}, line {line}, column {column} (byte {offset:,}): {reason}",
             evidence={"path": path, "offset": offset, "line": line, "column": column},
         )
     raise CorruptFileError(path, offset, f"a {name} in text form", reason, structure=f"line {line}, column {column}")

@@ -138,6 +138,47 @@ def _called(node: Any) -> list[str]:  # noqa: ANN401 - a NodeDef
     return names
 
 
+_UPDATES = ("Assign", "Scatter", "Apply", "SparseApply", "ResourceScatter", "ResourceApply", "ResourceSparseApply")
+
+
+def hold_variables(graph: Any, restore_op: str) -> list[str]:  # noqa: ANN401 - a GraphDef, changed in place
+    """Drop control inputs that would change variables whenever something else is run.
+
+    Training graphs hang the updates of moving averages on the forward pass. Run as they stand, they would compute
+    something else each time, and not what the checkpoint holds. What restores the variables stays.
+
+    Args:
+        graph: a GraphDef.
+        restore_op: the node that restores everything.
+
+    Returns:
+        Names of the updates that no longer run.
+    """
+    nodes = {node.name: node for node in graph.node}
+    restoring = reached(graph, [restore_op], ())
+    changing = {n.name for n in graph.node if n.op.startswith(_UPDATES) and n.name not in restoring}
+    grown = True
+    while grown:  # groups of updates, and groups of those
+        groups = {
+            n.name
+            for n in graph.node
+            if n.op == "NoOp" and n.name not in changing and any(split_input(text)[0] in changing for text in n.input)
+        }
+        changing |= groups
+        grown = bool(groups)
+    dropped: dict[str, None] = {}
+    for node in graph.node:
+        if node.name in changing:
+            continue
+        gone = [text for text in node.input if text.startswith("^") and text[1:] in changing]
+        if gone:
+            kept = [text for text in node.input if text not in gone]
+            del node.input[:]
+            node.input.extend(kept)
+            dropped.update((text[1:], None) for text in gone if nodes[text[1:]].op != "NoOp")
+    return list(dropped)
+
+
 # What could touch anything but its outputs; running a model must not write files, start programs or open connections.
 _FORBIDDEN = frozenset(
     {

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+_LARGE_NBYTES = 64 << 20
+
+
 class ChildRunner:
     """A `Runner` whose model lives in a child process.
 
@@ -81,7 +84,11 @@ class ChildRunner:
             RuntimeFailedError: the runtime refused or died.
         """
         params = {"fetches": list(fetches), "feeds": list(feeds), "variant": variant}
-        kind = _process.plain_tensorflow() if variant == "plain" and self._kind == "tensorflow" else self._kind
+        kind = self._kind
+        if variant == "plain" and kind == "tensorflow":
+            kind = _process.plain_tensorflow()
+            if _nbytes(self.path) > _LARGE_NBYTES:  # two processes need not hold it at once
+                _process.child(self._kind).stop()
         result, arrays = self._call("run", params, list(feeds.values()), kind=kind)
         self.notes = tuple(result["notes"])
         return arrays
@@ -115,6 +122,13 @@ class ChildRunner:
             raise FileMissingError(f"{self.path} does not exist", evidence={"path": self.path})
         child = _process.child(kind or self._kind)
         return child.call(method, {**self._model, **params}, arrays, subject=self.path, timeout=self.time_limit)
+
+
+def _nbytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - links stay links
+    except OSError:
+        return 0
 
 
 def _spec(entry: Sequence[Any]) -> TensorSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.errors import NameNotFoundError
+from tfinspect.runtimes import _graph_file
 from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def open_saved_model(path: str, signature: str, config: Callable[[str], Any]) ->
 
     Raises:
         NameNotFoundError: there is no such signature.
+        UnsupportedFeatureError: calling it would write files or call out of TensorFlow.
     """
     from tensorflow.python.saved_model import loader_impl
 
@@ -37,6 +39,10 @@ def open_saved_model(path: str, signature: str, config: Callable[[str], Any]) ->
     if meta is None:
         hint = f"it has {', '.join(f'`{name}`' for name in known)}" if known else None
         raise NameNotFoundError(f"no signature named `{signature}` in {path}", name=signature, known=known, hint=hint)
+    ends = meta.signature_def[signature]
+    _graph_file.refuse_side_effects(
+        meta.graph_def, path, [t.name for t in ends.outputs.values()], [t.name for t in ends.inputs.values()]
+    )
     model = SessionModel(path, list(meta.meta_info_def.tags), meta.signature_def[signature], config)
     if not meta.HasField("object_graph_def"):
         model.load()

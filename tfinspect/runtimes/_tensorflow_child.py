@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 _MODELS_KEPT = 2  # a reference and what it is compared with
+_LARGE_NBYTES = 1 << 10
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 _NO_OUTPUTS = frozenset({"Const", "NoOp", "Assert", "Assign", "AssignVariableOp", "Placeholder", "VarHandleOp"})
 
@@ -38,8 +39,12 @@ class _GraphModel:
         self._safe: set[frozenset[str]] = set()
         for node in self.proto.node:
             node.device = ""  # devices and clusters of the machine it was trained on
+        held = _graph_file.hold_variables(self.proto, _restore.saver_names(self.saver)[0])
+        if held:
+            self.notes.append(f"updates of variables beside the forward pass were not run: {', '.join(held[:4])}")
         try:
             self._whole: Any = _import(self.proto)
+            self.proto = _without_weights(self.proto)
         except Exception as error:  # noqa: BLE001 - TensorFlow raises ValueError, KeyError, TypeError and its own here
             self._whole = None
             self._refusal = message_lines(error)[0]
@@ -141,6 +146,19 @@ class _GraphModel:
         return specs
 
 
+def _without_weights(proto: Any) -> Any:  # noqa: ANN401 - TensorFlow's
+    """Copy a GraphDef without its large numeric constants: the imported graph has them, once is enough."""
+    light = type(proto)()
+    light.library.CopyFrom(proto.library)
+    light.versions.CopyFrom(proto.versions)
+    for node in proto.node:
+        copy = light.node.add(name=node.name, op=node.op, input=node.input, device=node.device)
+        for key, value in node.attr.items():
+            if not (value.HasField("tensor") and len(value.tensor.tensor_content) > _LARGE_NBYTES):
+                copy.attr[key].CopyFrom(value)
+    return light
+
+
 def _import(proto: Any) -> Any:  # noqa: ANN401 - TensorFlow's
     from tensorflow.python.framework import importer, ops
 
@@ -154,6 +172,8 @@ def _config(variant: str) -> Any:  # noqa: ANN401 - TensorFlow's
     from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
     config = config_pb2.ConfigProto(allow_soft_placement=True)
+    # Grappler rewrites the graph first, which takes longer than running it and several copies of every weight
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
     if variant == "plain":
         config.intra_op_parallelism_threads = 1
         config.inter_op_parallelism_threads = 1
@@ -161,7 +181,6 @@ def _config(variant: str) -> Any:  # noqa: ANN401 - TensorFlow's
         options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
         options.optimizer_options.do_constant_folding = False
         options.optimizer_options.do_common_subexpression_elimination = False
-        options.rewrite_options.disable_meta_optimizer = True
         options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
     return config
 

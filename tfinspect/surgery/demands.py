@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.shapes import Shape, compatible, merge
-from tfinspect.surgery.ops import EMBEDDINGS
+from tfinspect.surgery.ops import DECODERS, EMBEDDINGS
 
 if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph, Node
@@ -20,6 +21,10 @@ _WITH_SCALAR = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv", "Div"})
 _CONVOLUTIONS = {"Conv2D": 4, "DepthwiseConv2dNative": 4, "Conv3D": 5}
 _IMAGES = frozenset({"MaxPool", "AvgPool", "FusedBatchNorm", "FusedBatchNormV3", "ResizeBilinear", "LRN"})
 _SAME_VALUES = _SAME_SHAPE | {"Reshape", "ExpandDims", "Squeeze", "Transpose"}
+_RESIZING = _SAME_VALUES | {"ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"}
+_SCALES = frozenset({"Sub", "Mul", "RealDiv", "Div"})  # by 128, 1/255 or a mean of some hundred
+_LEAST_SCALE = 64.0
+_MOST_CHANNELS = 4
 _MOST_STEPS = 16
 
 
@@ -60,6 +65,31 @@ def vocabulary(graph: Graph, ref: TensorRef, types: TensorTypes) -> int | None:
                 if table and table[0] and axis == (0,):
                     smallest = min(table[0], smallest or table[0])
     return smallest
+
+
+def holds_images(graph: Graph, ref: TensorRef) -> bool:
+    """Whether a string tensor is decoded as an image."""
+    return any(node.op in DECODERS for node in graph.consumers.get(ref.name, ()))
+
+
+def holds_pixels(graph: Graph, ref: TensorRef, types: TensorTypes) -> bool:
+    """Whether a tensor of floats holds pixel values from 0 to 255: it was bytes, or a mean of that size is taken off."""
+    behind: TensorRef | None = ref
+    for _ in range(_MOST_STEPS):
+        node = graph.by_name.get(behind.name) if behind is not None else None
+        if node is None or node.op not in _RESIZING or not node.data_inputs:
+            break
+        behind = node.data_inputs[0]
+        if types.type_of(behind).dtype is DType.UINT8:
+            return True
+    for node in graph.consumers.get(ref.name, ()):
+        inputs = node.data_inputs
+        if len(inputs) == 2 and inputs[0] == ref and node.op in _SCALES:  # noqa: PLR2004 - a value and a constant
+            tensor = graph.by_name[inputs[1].name].tensor() if inputs[1].name in graph else None
+            if tensor is not None and tensor.dtype.is_floating and 0 < tensor.size <= _MOST_CHANNELS:
+                size = float(abs(tensor.numpy()).max())
+                return 0 < size <= 1 / _LEAST_SCALE if node.op == "Mul" else size >= _LEAST_SCALE
+    return False
 
 
 def _other_is_scalar(node: Node, tensor: TensorRef, types: TensorTypes) -> bool:
