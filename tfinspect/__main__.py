@@ -10,7 +10,7 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
-    from tfinspect.cli.app import run
+    from tfinspect.cli import quick
 
     if sys.stdout is None or sys.stderr is None:  # closed by the caller, as in `tfinspect ... >&-`
         nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the life of the process
@@ -20,7 +20,12 @@ def main() -> None:
 
     # a listing makes hundreds of thousands of nodes and drops none: looking for garbage among them is lost time
     gc.set_threshold(500_000, 50, 50)
-    sys.exit(run(sys.argv[1:]))
+    status = quick.run(sys.argv[1:])
+    if status is None:
+        from tfinspect.cli.app import run
+
+        sys.exit(run(sys.argv[1:]))
+    sys.exit(int(status))
 
 
 if __name__ == "__main__":

@@ -151,9 +151,9 @@ def graft_model(
     kept = choose_outputs(model, ()) if keep else []
     trunk = fold(model, [ref, *kept])
     done = surgery_graft.graft(trunk, head, ref, name=name, keep=keep, types=TensorTypes(trunk))
-    inputs, outputs = ends_of(done.graph, done.outputs)
     names = tuple(labels) or tuple(head.labels)
-    check_labels(names, _classes(outputs))
+    check_labels(names, _classes(ends_of(done.graph, done.outputs)[1]))
+    inputs, outputs = ends_of(done.graph, [*done.outputs, *kept])
     return Grafted(done.graph, inputs, outputs, (str(ref), f"{name}/"), names)
 
 

@@ -16,7 +16,7 @@ from tfinspect.surgery.endpoints import find_inputs, find_outputs
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.fold_variables import fold_variables
 from tfinspect.surgery.images import pixels
-from tfinspect.surgery.ops import VARIABLES
+from tfinspect.surgery.ops import DECODERS, VARIABLES
 from tfinspect.surgery.phase import phase_flags
 from tfinspect.surgery.prune import needed, placeholder_refs, prune, replace_with_placeholders
 from tfinspect.surgery.set_values import defaults_to_values, parse_setting, set_values
@@ -54,7 +54,8 @@ class Prepared:
         inputs: what it takes.
         outputs: what it gives.
         settings: placeholders that were fixed; the reference is fed the same values.
-        kinds: the kind of each input, as `surgery.endpoints` calls it.
+        kinds: the kind of each input, as `surgery.endpoints` calls it, or "pixels" (an image as its decoder gives it),
+            or "intensities" (floats that hold pixel values).
         vocabularies: how many values an input may take, of those that are indices into a table.
         held: where it is another, the tensor of `graph` that stands for an input of the model (a queue's second output
             cannot keep its name).
@@ -187,7 +188,8 @@ def prepare(
     }
     specs = _input_specs(graph, types, starts, {**given, **implied})
     kinds.update((ref, "bytes") for ref in starts if holds_images(graph, ref))
-    kinds.update((ref, "pixels") for ref in starts if holds_pixels(model_graph(model), ref, whole))
+    kinds.update((ref, "intensities") for ref in starts if holds_pixels(model_graph(model), ref, whole))
+    kinds.update((ref, "pixels") for ref in starts if model_graph(model).node(ref.name).op in DECODERS)
     feeds = {s.ref: (s.dtype, s.shape) for s in specs if s.dtype is not None}
     held = placeholder_refs(graph, feeds)
     graph = prune(replace_with_placeholders(graph, feeds), ends)

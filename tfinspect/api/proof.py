@@ -199,7 +199,7 @@ def _feed_spec(ready: Prepared | None, of_model: TensorSpec, spec: TensorSpec) -
     rows = None if ready is None else ready.vocabularies.get(of_model.ref)
     if spec.dtype is DType.STRING and place == "bytes":
         return FeedSpec(spec.name, spec.dtype, spec.shape, "jpeg")
-    if place == "pixels":
+    if place in {"pixels", "intensities"}:
         return FeedSpec(spec.name, spec.dtype, spec.shape, "pixels")
     if rows is not None:
         return FeedSpec(spec.name, spec.dtype, spec.shape, "ids", low=0, high=rows - 1)

@@ -177,24 +177,16 @@ def _root(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; the only place where errors become output."""
+    from tfinspect.cli.terminal import forget_output
+
     words, debug = _without_debug(arguments)
     try:
         status = _dispatch(words, debug=debug or bool(os.environ.get("TFINSPECT_DEBUG")))
         sys.stdout.flush()
     except (BrokenPipeError, ReaderGoneError):
-        _forget_output()
+        forget_output()
         return int(ExitStatus.OK)
     return int(status)
-
-
-def _forget_output() -> None:
-    """Send what is left to nowhere: the interpreter flushes it at its end, which must not fail once more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(nowhere, stream.fileno())
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

@@ -60,6 +60,16 @@ def widths_that_fit(widths: Sequence[int], least: Sequence[int], room: int) -> l
     return cut_to(cap)
 
 
+def forget_output() -> None:
+    """Send what is left to nowhere: the interpreter flushes it at its end, which must not fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+
+
 class Terminal:
     """Where a command writes.
 

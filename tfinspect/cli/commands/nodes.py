@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from tfinspect.cli import complete
+from tfinspect.cli.listings import show_nodes
 from tfinspect.cli.options import GraphArgument, Inputs, Json, Quiet, Verbose
-from tfinspect.cli.render import plural
 from tfinspect.cli.terminal import Terminal
-from tfinspect.ir.shapes import format_shape
 
 
 class Only(StrEnum):
@@ -62,18 +60,4 @@ def command(
     rows = listing.nodes(
         graph, op=op, match=match, scope=scope, only=None if only is None else only.value, inputs=inputs or ()
     )
-    if json:
-        terminal.json("nodes/1", {"nodes": [row.to_json() for row in rows]})
-        return
-    count = 0
-
-    def cells() -> Iterator[tuple[str, ...]]:
-        nonlocal count
-        for row in rows:
-            count += 1
-            dtype = "?" if row.dtype is None else str(row.dtype)
-            yield (row.node.name, row.node.op, dtype, format_shape(row.shape), ", ".join(row.node.inputs))
-
-    terminal.table(("NAME", "OP", "DTYPE", "SHAPE", "INPUTS"), cells())
-    if terminal.is_tty or terminal.verbose or not count:
-        terminal.note(plural(count, "node"))
+    show_nodes(terminal, list(rows))

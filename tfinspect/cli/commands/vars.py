@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfinspect.cli import complete
+from tfinspect.cli.listings import show_variables
 from tfinspect.cli.options import Json, Quiet, Verbose
-from tfinspect.cli.render import format_nbytes, json_values, plural
+from tfinspect.cli.render import json_values
 from tfinspect.cli.terminal import Terminal
 from tfinspect.errors import UsageError
-from tfinspect.ir.shapes import format_shape
 
 if TYPE_CHECKING:
     from tfinspect.ir.checkpoint import Checkpoint
@@ -73,28 +71,7 @@ def command(
         _print_value(terminal, opened, read)
         return
     found = listing.variables(opened, match=match, role=None if role is None else role.value)
-    missing = [path for path in opened.files if not Path(path).is_file()]
-    if json:
-        rows = [
-            {"name": v.name, "dtype": str(v.dtype), "shape": list(v.shape), "nbytes": v.nbytes, "role": v.role}
-            for v in found
-        ]
-        terminal.json(
-            "vars/1", {"checkpoint": opened.path, "format": opened.format, "missing_files": missing, "variables": rows}
-        )
-        return
-    sizes = format_nbytes if terminal.is_tty else str
-    terminal.table(
-        ("NAME", "DTYPE", "SHAPE", "SIZE", "ROLE"),
-        ((v.name, str(v.dtype), format_shape(v.shape), sizes(v.nbytes), v.role) for v in found),
-        right=(3,),
-    )
-    for path in missing:
-        terminal.warn(f"{path} is missing, and the values in it cannot be read")
-    counts = ", ".join(f"{n:,} {kind}" for kind, n in Counter(v.role for v in found).items())
-    if terminal.is_tty or terminal.verbose or not found:
-        total = format_nbytes(sum(v.nbytes for v in found))
-        terminal.note(f"{plural(len(found), 'variable')}, {total}" + (f" ({counts})" if counts else ""))
+    show_variables(terminal, opened, found)
 
 
 def _print_value(terminal: Terminal, checkpoint: Checkpoint, name: str) -> None:

@@ -1,0 +1,274 @@
+"""The ONNX reader, against the onnx package and onnxruntime."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfinspect.errors import CorruptFileError, FileMissingError, InputError, UnknownFormatError, UnsupportedFeatureError
+from tfinspect.formats import onnx
+from tfinspect.formats._onnx_schema import message_class
+from tfinspect.ir.dtypes import DType
+from tfinspect.ir.refs import TensorRef
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+FLOAT, INT64, STRING, COMPLEX64, INT4 = 1, 7, 8, 14, 22
+
+
+def model(*initializers: Any, **graph: Any) -> Any:
+    message = message_class("ModelProto")(ir_version=8)
+    message.opset_import.add(version=15)
+    message.graph.name = "g"
+    message.graph.node.add(name="n", op_type="Identity", input=["w"], output=["y"])
+    message.graph.initializer.extend(initializers)
+    message.graph.MergeFrom(message_class("GraphProto")(**graph))
+    return message
+
+
+def tensor(name: str, data_type: int, dims: tuple[int, ...], **fields: Any) -> Any:
+    return message_class("TensorProto")(name=name, data_type=data_type, dims=dims, **fields)
+
+
+def external(name: str, dims: tuple[int, ...], data_type: int = FLOAT, **entries: str) -> Any:
+    made = tensor(name, data_type, dims, data_location=1)
+    for key, value in entries.items():
+        made.external_data.add(key=key, value=value)
+    return made
+
+
+def write(folder: Path, message: Any) -> Path:
+    path = folder / "m.onnx"
+    path.write_bytes(message.SerializeToString())
+    return path
+
+
+def value(folder: Path, made: Any) -> np.ndarray:
+    return onnx.read(write(folder, model(made))).initializers[made.name].numpy()
+
+
+def test_the_fixture() -> None:
+    found = onnx.read(FIXTURES / "dense.onnx")
+    assert found.opsets == {"": 15}
+    assert [(str(s.ref), s.dtype, s.shape) for s in found.inputs] == [("x:0", DType.FLOAT, (None, 4))]
+    assert [node.op for node in found.nodes] == ["Gemm", "Softmax"]
+    assert {name: t.shape for name, t in found.initializers.items()} == {"w": (4, 3), "b": (3,)}
+    assert found.tensor_names == {"logits:0", "y:0"}
+    assert found.behind("y:0", {"Softmax"}) == "logits:0"
+    assert found.behind("logits:0", {"Softmax"}) is None
+    assert found.behind("nothing", {"Softmax"}) is None
+
+
+def test_names_inputs_and_shapes(tmp_path: Path) -> None:
+    message = model(tensor("w", FLOAT, (1,), float_data=[1]))
+    names = ["w", "x:0", "x:01", "x:\N{SUPERSCRIPT TWO}", "x:" + "9" * 5000, "plain", "a:b:3"]
+    for name in names:
+        entry = message.graph.input.add(name=name)
+        entry.type.tensor_type.elem_type = FLOAT
+    shape = message.graph.input[1].type.tensor_type.shape
+    shape.dim.add(dim_param="batch")
+    shape.dim.add(dim_value=3)
+    shape.dim.add()
+    found = onnx.read(write(tmp_path, message)).inputs
+    assert [(s.ref, s.key) for s in found] == [
+        (TensorRef("x"), None),
+        (TensorRef("x", 1), "x:01"),
+        (TensorRef("x:\N{SUPERSCRIPT TWO}"), "x:\N{SUPERSCRIPT TWO}"),
+        (TensorRef("x:" + "9" * 5000), "x:" + "9" * 5000),
+        (TensorRef("plain"), "plain"),
+        (TensorRef("a:b", 3), None),
+    ]
+    assert [s.shape for s in found[:2]] == [(None, 3, None), None]
+
+
+def test_constants_of_every_kind(tmp_path: Path) -> None:
+    message = model()
+    kinds: dict[str, tuple[dict[str, Any], Any]] = {
+        "value": ({"t": tensor("", INT64, (2,), int64_data=[4, -5])}, [4, -5]),
+        "value_float": ({"f": 1.5}, 1.5),
+        "value_floats": ({"floats": [0.5, 2.0]}, [0.5, 2.0]),
+        "value_int": ({"i": -7}, -7),
+        "value_ints": ({"ints": [1, 2, 3]}, [1, 2, 3]),
+        "value_string": ({"s": b"\xff"}, b"\xff"),
+        "value_strings": ({"strings": [b"a", b""]}, [b"a", b""]),
+    }
+    for name, (fields, _) in kinds.items():
+        node = message.graph.node.add(op_type="Constant", output=[name])
+        node.attribute.add(name=name, **fields)
+    message.graph.node.add(op_type="Constant").attribute.add(name="value", t=tensor("", INT64, (), int64_data=[1]))
+    message.graph.node.add(op_type="Constant", output=["sparse"]).attribute.add(name="sparse_value")
+    found = onnx.read(write(tmp_path, message)).initializers
+    assert set(found) == set(kinds)
+    for name, (_, expected) in kinds.items():
+        assert found[name].numpy().tolist() == expected
+        assert found[name].numpy().shape == found[name].shape == np.shape(expected)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (tensor("w", FLOAT, (-1,), float_data=[1]), "`w` has the impossible shape [-1]"),
+        (tensor("w", FLOAT, (0, 1 << 62, 1 << 62)), "`w` has the impossible shape [0, "),
+        (tensor("w", FLOAT, (1 << 40,)), "`w` of shape [1099511627776] has 0 values"),
+        (tensor("w", FLOAT, (3,), float_data=[1, 2]), "`w` of shape [3] has 2 values"),
+        (tensor("w", COMPLEX64, (1,), float_data=[1]), "`w` of shape [1] has 0 values"),
+        (tensor("w", STRING, (2,), string_data=[b"a"]), "`w` of shape [2] has 1 values"),
+        (tensor("w", FLOAT, (2,), raw_data=b"abc"), "`w` of shape [2] takes 8 bytes, but has 3"),
+        (tensor("w", FLOAT, (9000,), raw_data=b"abc" * 1000), "`w` of shape [9000] takes 36,000 bytes, but has 3,000"),
+        (tensor("w", INT4, (2,), raw_data=b"a"), "`w` has the ONNX type 22, which is not read here"),
+        (external("w", (2,)), "`w` points out of the model's folder, at ``"),
+        (external("w", (2,), location="../w.bin"), "points out of the model's folder, at `../w.bin`"),
+        (external("w", (2,), location="a/../../w.bin"), "points out of the model's folder, at `a/../../w.bin`"),
+        (external("w", (2,), location="/etc/passwd"), "points out of the model's folder, at `/etc/passwd`"),
+        (external("w", (2,), location="gone.bin"), "gone.bin does not exist"),
+        (external("w", (2,), location="*/_ORT_MEM_ADDR_/*"), "does not exist"),
+        (external("w", (2,), location="a\\b"), "does not name a file inside"),
+        (external("w", (2,), location="sub"), "sub is not a regular file"),
+        (external("w", (2,), location="fifo"), "fifo is not a regular file"),
+        (external("w", (2,), location="link"), "is reached through a symbolic link"),
+        (external("w", (2,), location="linked/w.bin"), "is reached through a symbolic link"),
+        (external("w", (2,), location="w.bin", offset="12"), "takes 8 bytes, but is said to be 8 at byte 12 of w.bin"),
+        (external("w", (2,), location="w.bin", length="4"), "takes 8 bytes, but is said to be 4 at byte 0 of w.bin"),
+        (external("w", (2,), location="w.bin", offset="-1"), "has the external offset `-1`, which is no size"),
+        (external("w", (2,), location="w.bin", length="9" * 30), "has the external length `9999"),
+        (external("w", (2,), location="w.bin", offset="\N{SUPERSCRIPT TWO}"), "which is no size"),
+        (external("w", (1 << 40,), location="w.bin"), "takes 4,398,046,511,104 bytes"),
+        (external("w", (1,), STRING, location="w.bin"), "keeps strings in another file, which ONNX does not allow"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_refusals(made: Any, words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    os.mkfifo(folder / "fifo")
+    (tmp_path / "w.bin").write_bytes(bytes(100))
+    (folder / "w.bin").write_bytes(bytes(16))
+    (folder / "link").symlink_to("../w.bin")
+    (folder / "linked").symlink_to("..")
+    found = onnx.read(write(folder, model(made))).initializers["w"]
+    assert found.shape == tuple(made.dims)  # it is listed all the same
+    with pytest.raises(InputError) as caught:
+        found.numpy()
+    assert words in caught.value.message
+    assert str(folder) in caught.value.message
+    assert isinstance(caught.value, UnsupportedFeatureError) == ("22" in words)
+    assert isinstance(caught.value, FileMissingError) == ("not exist" in words or "regular" in words)
+
+
+def test_external_data_inside_the_folder(tmp_path: Path) -> None:
+    values = np.arange(6, dtype="<f4")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/w.bin").write_bytes(b"skip" + values.tobytes() + b"rest")
+    (tmp_path / "empty.bin").touch()
+    for entries in ({"location": "sub/w.bin"}, {"location": "./sub/w.bin", "length": "24"}):
+        found = value(tmp_path, external("w", (2, 3), offset="4", **entries))
+        assert found.tolist() == values.reshape(2, 3).tolist()
+    assert value(tmp_path, external("w", (0, 3), location="empty.bin")).shape == (0, 3)
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "m.onnx").symlink_to(write(tmp_path, model(external("w", (6,), location="sub/w.bin", offset="4"))))
+    with pytest.raises(FileMissingError):  # it is looked for beside the path that was typed
+        onnx.read(moved / "m.onnx").initializers["w"].numpy()
+
+
+def test_damage_and_other_files(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"")
+    with pytest.raises(UnknownFormatError, match="is empty"):
+        onnx.read(path)
+    data = (FIXTURES / "dense.onnx").read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(CorruptFileError):
+        onnx.read(path)
+    deep = message_class("GraphProto")(name="x")
+    for _ in range(60):
+        outer = message_class("GraphProto")()
+        outer.node.add(op_type="If").attribute.add(name="then_branch", g=deep)
+        deep = outer
+    path.write_bytes(b"\x08\x08\x3a" + onnx.len_header(7, deep.ByteSize())[1:] + deep.SerializeToString())
+    with pytest.raises(CorruptFileError, match="expected an ONNX ModelProto"):
+        onnx.read(path)
+
+
+def test_metadata_is_appended(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    shutil.copy(FIXTURES / "dense.onnx", path)
+    onnx.append_metadata(path, {"labels": "a\nb", "ç": ""})
+    onnx.append_metadata(path, {"more": "x" * 300})
+    found = onnx.read(path)
+    assert found.metadata == {"labels": "a\nb", "ç": "", "more": "x" * 300}
+    assert (
+        found.initializers["w"].numpy().tolist()
+        == onnx.read(FIXTURES / "dense.onnx").initializers["w"].numpy().tolist()
+    )
+    assert found.sha256() != onnx.read(FIXTURES / "dense.onnx").sha256()
+
+
+# ---------------------------------------------------------------------------------------------------- oracles
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+def test_every_dtype_agrees_with_the_onnx_package(tmp_path: Path) -> None:
+    import onnx as oracle
+    from onnx import helper, numpy_helper
+
+    compared = 0
+    for number in onnx._DTYPES:
+        numpy_type = helper.tensor_dtype_to_np_dtype(number)
+        if number == STRING:
+            values = np.array([b"ab", b"\xff", b""], object)
+        else:
+            values = np.array([1, 0, 3, 2], np.float32).astype(numpy_type)
+            if values.dtype.kind == "c":
+                values = values * np.asarray(1 - 2j, values.dtype)
+        for shape in ((len(values),), (len(values), 1), (1, 1, len(values))):
+            array = values.reshape(shape)
+            typed = [v.decode("latin-1").encode() for v in values] if number == STRING else values.tolist()
+            made = [helper.make_tensor("w", number, shape, typed)]
+            if number != STRING:
+                made.append(helper.make_tensor("w", number, shape, array.tobytes(), raw=True))
+            for proto in made:
+                theirs = numpy_helper.to_array(proto)
+                graph = helper.make_graph([], "g", [], [], initializer=[proto])
+                (tmp_path / "m.onnx").write_bytes(oracle.helper.make_model(graph, ir_version=8).SerializeToString())
+                ours = onnx.read(tmp_path / "m.onnx").initializers["w"].numpy()
+                assert ours.shape == theirs.shape
+                if number != STRING:
+                    assert ours.tobytes() == theirs.tobytes() == array.tobytes(), number
+                compared += 1
+    assert compared == 3 * (2 * len(onnx._DTYPES) - 1)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+def test_external_data_and_metadata_with_onnx_and_onnxruntime(tmp_path: Path) -> None:
+    import onnx as oracle
+    import onnxruntime
+
+    large = np.arange(5000, dtype=np.float32)
+    helper = oracle.helper
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", 1, [5000])],
+        [helper.make_tensor_value_info("y", 1, [5000])],
+        initializer=[oracle.numpy_helper.from_array(large, "w")],
+    )
+    made = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 15)])
+    oracle.save_model(made, tmp_path / "inside.onnx")
+    oracle.save_model(made, tmp_path / "outside.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    for name in ("inside.onnx", "outside.onnx"):
+        path = tmp_path / name
+        assert onnx.read(path).initializers["w"].numpy().tolist() == large.tolist()
+        onnx.append_metadata(path, {"labels": "a\nb"})
+        oracle.checker.check_model(str(path))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        assert session.get_modelmeta().custom_metadata_map == {"labels": "a\nb"}
+        (found,) = session.run(None, {"x": np.ones(5000, np.float32)})
+        assert found.tolist() == (large + 1).tolist()
+        assert {p.key: p.value for p in oracle.load(path).metadata_props} == onnx.read(path).metadata

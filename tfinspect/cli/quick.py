@@ -1,0 +1,56 @@
+"""`nodes FILE` and `vars FILE` without Typer, which takes longer to load than they take to answer.
+
+Only the plain form is known here. Anything else, and anything that goes wrong, is left to `app`, which reads the line
+again: it alone knows the options, and how errors are shown.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from tfinspect.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfinspect.cli.terminal import Terminal
+
+_JSON, _QUIET = "--json", ("-q", "--quiet")
+
+
+def run(words: Sequence[str]) -> ExitStatus | None:
+    """Answer a command line of the plain form, or return None."""
+    from tfinspect.cli.terminal import Terminal, forget_output
+
+    verb, *rest = words or [""]
+    paths = [word for word in rest if not word.startswith("-")]
+    flags = {word for word in rest if word.startswith("-")}
+    if verb not in {"nodes", "vars"} or len(paths) != 1 or not flags <= {_JSON, *_QUIET}:
+        return None
+    terminal = Terminal(json_mode=_JSON in flags, quiet=not flags.isdisjoint(_QUIET))
+    try:
+        _answer(terminal, verb, paths[0])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_output()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return ExitStatus.INTERRUPTED
+    except Exception:  # noqa: BLE001 - met again at the error boundary of `app`; nothing was printed yet
+        return None
+    return ExitStatus.OK
+
+
+def _answer(terminal: Terminal, verb: str, path: str) -> None:
+    from tfinspect.cli import listings
+
+    if verb == "nodes":
+        from tfinspect.api import listing
+
+        listings.show_nodes(terminal, list(listing.nodes(path)))
+        return
+    from tfinspect import formats
+
+    checkpoint = formats.read_checkpoint(path)
+    listings.show_variables(terminal, checkpoint, list(checkpoint.variables.values()))
