@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -128,15 +129,13 @@ def publish_proved(
         RuntimeFailedError: a runtime refused the reference, or the candidate could not be made.
         OutputError: the candidate cannot be written.
     """
-    logits = {spec.ref: proof.logits_of(ready.graph, spec.ref) for spec in ready.outputs}
-    fetches = list(dict.fromkeys(str(ref) for pair in logits.items() for ref in pair if ref is not None))
     with (
         proof.reference_of(ready.model) as reference,
         _atomic.staged(target) as staged,
         proof.hint_at_shapes(ready.inputs),
         proof.recording(
             lambda: proof.SampleBySample(reference.runner()) if one_by_one else reference.runner(),
-            fetches,
+            proof.reference_fetches(ready),
             proof.reference_feeds(feeds, ready),
             path=reference.path,
             sha256=reference.sha256,
@@ -145,7 +144,10 @@ def publish_proved(
         with proof.named({staged: target}):
             with _atomic.output_errors(target):
                 candidate = write(staged, reference)
-            answers = _answers(candidate, target)
+            with ThreadPoolExecutor(1, thread_name_prefix="tfinspect-weights") as other:
+                # the runtimes compute in processes of their own, and leave this one idle
+                accounted = None if candidate.weights is None else other.submit(candidate.weights)
+                answers = _answers(candidate, target)
         with terms.phase("running the reference in TensorFlow"):
             expected = truth()
         with terms.phase("comparing"), _atomic.output_errors(target):
@@ -154,7 +156,7 @@ def publish_proved(
                 answers,
                 candidate.pairs,
                 override=proof.override_of(terms.rtol, terms.atol),
-                weights=None if candidate.weights is None else candidate.weights(),
+                weights=None if accounted is None else accounted.result(),
                 seed=terms.seed_used,
             )
             if candidate.stamp is not None:

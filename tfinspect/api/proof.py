@@ -14,7 +14,9 @@ from tfinspect import formats, runtimes
 from tfinspect.api.prepare import model_graph
 from tfinspect.errors import RuntimeFailedError, TfinspectError, UsageError
 from tfinspect.ir.dtypes import DType
+from tfinspect.ir.refs import TensorRef
 from tfinspect.surgery.endpoints import softmax_logits
+from tfinspect.surgery.images import preprocessing
 from tfinspect.surgery.shapes import TensorTypes
 from tfinspect.verify import run as verify_run
 from tfinspect.verify.data import feeds_from
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from tfinspect.api.prepare import Prepared
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
-    from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.runner import Runner
     from tfinspect.ir.signature import TensorSpec
 
@@ -184,7 +185,12 @@ def choose_feeds(
     if inputs_from is not None:
         return feeds_from(inputs_from, plain), ()
     open_images = [
-        spec for spec in plain if spec.kind in {"image", "pixels"} and spec.shape and None in spec.shape[-3:-1]
+        spec
+        for spec in plain
+        if spec.kind in {"image", "pixels"}
+        and spec.shape
+        and None in spec.shape[-3:-1]
+        and not _is_resized(ready, spec.name)
     ]
     size = _fitting_size(ready, plain, open_images, seed) if ready is not None and open_images else None
     notes = () if size is None else (f"fed images of {size} by {size}: of the usual sizes the first it takes",)
@@ -215,9 +221,27 @@ def _sized(specs: Sequence[FeedSpec], images: Sequence[FeedSpec], size: int | No
     ]
 
 
+def _is_resized(ready: Prepared | None, name: str) -> bool:
+    """Whether the graph itself brings an image to the size it wants, so that it takes any."""
+    if ready is None:
+        return False
+    ref = TensorRef.parse(name)
+    steps = preprocessing(ready.graph, TensorTypes(ready.graph), ref) if ref.name in ready.graph else None
+    return steps is not None and steps.size is not None
+
+
+def reference_fetches(ready: Prepared) -> list[str]:
+    """Return what is asked of the reference: the outputs, and what feeds a softmax; always the same tensors.
+
+    TensorFlow keeps the whole graph once more for each set of tensors it is asked for.
+    """
+    refs = [spec.ref for spec in ready.outputs]
+    return list(dict.fromkeys(str(r) for ref in refs for r in (ref, logits_of(ready.graph, ref)) if r is not None))
+
+
 def _fitting_size(ready: Prepared, specs: Sequence[FeedSpec], images: Sequence[FeedSpec], seed: int) -> int | None:
     """Return the first usual image size that the model takes; None where it takes any, or none of them."""
-    fetches = [spec.name for spec in ready.outputs]
+    fetches = reference_fetches(ready)
     with reference_of(ready.model) as reference, reference.runner() as runner:
         for size in (None, *_IMAGE_SIZES):
             feeds = make_feeds(_sized(specs, images, size), seed=seed, samples=_PROBES if size is None else 1)
