@@ -21,9 +21,7 @@ from tfinspect.api import export_onnx as onnx_export
 from tfinspect.api.graft import graft_file
 from tfinspect.errors import (
     AlreadyConnectedError,
-    AmbiguousOutputsError,
     IncompatibleGraftError,
-    OutputError,
     RuntimeFailedError,
     UnsupportedOpsError,
     UsageError,
@@ -220,7 +218,10 @@ def test_settings(tmp_path: Path) -> None:
         for keep, settings in (("one", {}), ("same", {"settings": ["keep_prob=1.0"]}))
     ]
     assert [v.verdict for v in values] == [ti.Verdict.PASS] * 2
-    assert [[(str(s.ref), s.value) for s in v.settings] for v in values][0][0] == ("is_training:0", False)
+    assert {str(setting.ref): setting.value for setting in values[0].settings} == {
+        "is_training:0": False,
+        "keep_prob:0": 1,
+    }
     with pytest.raises(UsageError, match="both as an input and as a setting"):
         ti.export_onnx(source, tmp_path / "x.onnx", inputs=["keep_prob"], settings=["keep_prob=1"], outputs=["softmax"])
 
@@ -234,7 +235,7 @@ def test_a_frozen_graph_gives_the_same_bits(kind: str, tmp_path: Path) -> None:
     frozen = ti.freeze(f"{prefix}.meta", prefix, outputs=["softmax"])
     ti.write_graph(frozen, tmp_path / "frozen.pb")
     x = np.random.default_rng(2).standard_normal((3, 12, 12, 3)).astype("f4")
-    feeds = {"input/image:0": x, "is_training:0": np.array(False), "keep_prob:0": np.array(1, "f4")}
+    feeds = {"input/image:0": x, "is_training:0": np.zeros((), bool), "keep_prob:0": np.array(1, "f4")}
     with (
         runtimes.tensorflow_graph(tmp_path / "frozen.pb") as got,
         runtimes.tensorflow_graph(f"{prefix}.meta", checkpoint=prefix) as want,
@@ -246,21 +247,10 @@ def test_a_frozen_graph_gives_the_same_bits(kind: str, tmp_path: Path) -> None:
     assert queue == set()  # what the queue delivers is fed now
 
 
-def test_outputs_that_are_not_clear_are_listed() -> None:
-    x = placeholder("x", DType.FLOAT, (None, 2))
-    weights = [const(f"w{i}", Tensor.of(np.eye(2, dtype="f4"))) for i in range(2)]
-    kind = {"T": Attr.of(DType.FLOAT)}
-    ends = [Node(f"y{i}", "MatMul", ("x", f"w{i}"), kind) for i in range(2)]
-    noise = Node("quantize", "Identity", ("x",), kind)
-    graph = Graph([x, *weights, *ends, noise])
-    try:
-        frozen = ti.export_onnx(graph, "/nowhere/x.onnx")
-    except AmbiguousOutputsError as error:
-        assert "y0:0" in " ".join(error.details)
-    except OutputError as error:
-        assert "/nowhere" in error.message
-    else:
-        pytest.fail(str(frozen))
+def test_outputs_are_inferred() -> None:
+    frozen = ti.freeze(FIXTURES / "training" / "model.ckpt-3.meta")
+    assert "softmax" in frozen
+    assert "loss" not in frozen
 
 
 # grafting -----------------------------------------------------------------------------------------------------------
@@ -356,14 +346,6 @@ def test_a_tampered_file_fails_and_the_node_is_named(
 ) -> None:
     tampered(flowers_onnx, tmp_path / "bad.onnx", how)
     report = ti.verify(flowers, tmp_path / "bad.onnx", bisect=True)
-    if how == "one weight":  # as small as the runtimes' noise; the export's account of the weights is what finds it
-        source, bad = onnx.read(flowers_onnx), onnx.read(tmp_path / "bad.onnx")
-        from tfinspect.verify.weights import account
-
-        assert account(source.initializers, bad.initializers).wrong
-    if report.verdict is ti.Verdict.PASS:
-        assert how == "one weight"
-        return
     assert report.verdict is ti.Verdict.FAIL
     assert report.exit_status == 1
     assert report.divergence is not None
@@ -514,7 +496,7 @@ def test_what_tensorflow_refuses_is_said(tmp_path: Path) -> None:
         Node("y", "Reshape", ("x", "shape"), {**kind, "Tshape": Attr.of(DType.INT32)}),
     ]
     ti.write_graph(Graph(nodes), tmp_path / "bad.pb")
-    with pytest.raises(RuntimeFailedError, match="bad.pb"):
+    with pytest.raises(RuntimeFailedError, match=r"bad\.pb"):
         ti.export_onnx(tmp_path / "bad.pb")
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["bad.pb"]
 
@@ -565,6 +547,9 @@ def test_ctrl_c_leaves_nothing(flowers: Path, tmp_path: Path, after: float) -> N
         pytest.skip("it was faster than the signal")
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
+    deadline = time.monotonic() + 5  # a child that was only just starting notices a moment later
+    while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
     assert [p for p in scratch.iterdir() if p.name != ".ses"] == []  # onnxruntime's own
     assert list(tmp_path.glob("*.onnx*")) + list(tmp_path.glob(".m*")) == []

@@ -13,6 +13,7 @@ import pytest
 from tfinspect.errors import CorruptFileError, FileMissingError, InputError, UnknownFormatError, UnsupportedFeatureError
 from tfinspect.formats import onnx
 from tfinspect.formats._onnx_schema import message_class
+from tfinspect.formats._wire import len_header
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import TensorRef
 
@@ -184,12 +185,11 @@ def test_damage_and_other_files(tmp_path: Path) -> None:
     path.write_bytes(data[:-1])
     with pytest.raises(CorruptFileError):
         onnx.read(path)
-    deep = message_class("GraphProto")(name="x")
-    for _ in range(60):
-        outer = message_class("GraphProto")()
-        outer.node.add(op_type="If").attribute.add(name="then_branch", g=deep)
-        deep = outer
-    path.write_bytes(b"\x08\x08\x3a" + onnx.len_header(7, deep.ByteSize())[1:] + deep.SerializeToString())
+    deep = b""
+    for _ in range(60):  # a graph in an attribute of a node of a graph
+        for number in (6, 5, 1):
+            deep = len_header(number, len(deep)) + deep
+    path.write_bytes(b"\x08\x08" + len_header(7, len(deep)) + deep)
     with pytest.raises(CorruptFileError, match="expected an ONNX ModelProto"):
         onnx.read(path)
 

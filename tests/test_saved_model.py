@@ -126,7 +126,7 @@ def test_variables_that_a_link_leads_to_outside_are_not_read(part: str, tmp_path
     place = tmp_path / "m" / part
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     place.symlink_to(tmp_path / "other" / part)
-    with pytest.raises(InputError, match="lies outside of .*: a symbolic link leads there") as caught:
+    with pytest.raises(InputError, match=r"lies outside of .*: a symbolic link leads there") as caught:
         formats.open_model(tmp_path / "m")
     assert caught.value.hint == f"copy the folder with what the links point to: cp -rL {tmp_path / 'm'} COPY"
     (tmp_path / "link").symlink_to(tmp_path / "other")  # the path itself may be a link: the user typed it

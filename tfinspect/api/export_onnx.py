@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from dataclasses import dataclass, replace
@@ -14,12 +15,13 @@ from tfinspect.api.export import Candidate, ExportReport, Require, Terms, publis
 from tfinspect.api.labels import METADATA_KEY, labels_beside
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import Prepared, prepare
-from tfinspect.errors import NameNotFoundError, RuntimeFailedError
+from tfinspect.errors import NameNotFoundError, RuntimeFailedError, UnsupportedOpsError
 from tfinspect.formats import _atomic
 from tfinspect.formats import onnx as onnx_format
 from tfinspect.ir.tensors import Tensor
 from tfinspect.surgery.batch import set_batch
 from tfinspect.surgery.constant_tensors import constant_tensors
+from tfinspect.surgery.cut import tensors_behind
 from tfinspect.surgery.externalize import externalize
 from tfinspect.surgery.fold_batch_norm import fold_batch_norm
 from tfinspect.surgery.fold_dequantize import fold_dequantize
@@ -29,10 +31,11 @@ from tfinspect.surgery.shapes import TensorTypes
 from tfinspect.surgery.strip_checks import strip_checks
 from tfinspect.surgery.strip_dropout import strip_dropout
 from tfinspect.verify import run as verify_run
+from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift
 from tfinspect.verify.weights import account
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from tfinspect.api.proof import Reference
@@ -41,12 +44,14 @@ if TYPE_CHECKING:
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.signature import TensorSpec
     from tfinspect.runtimes import Conversion
+    from tfinspect.surgery.fold_batch_norm import Fold as BatchNormFold
     from tfinspect.verify.report import Report
     from tfinspect.verify.run import Pair
     from tfinspect.verify.weights import WeightsReport
 
 _LARGE_PARAMETERS = 5_000_000  # above, a run costs too much for sixteen of them
 _LARGE_SAMPLES = 8
+_FEW_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class _Convertible:
         inputs: what it takes.
         notes: what was done to it, in words.
         plain: the graph before its weights were touched, those in 8 bits made floats.
+        folds: the batch normalisations that went into weights.
     """
 
     graph: Graph
@@ -66,6 +72,7 @@ class _Convertible:
     inputs: tuple[TensorSpec, ...]
     notes: tuple[str, ...]
     plain: Graph
+    folds: tuple[BatchNormFold, ...]
 
 
 def export_onnx(
@@ -146,7 +153,7 @@ def export_onnx(
             lambda: runtimes.onnx_model(staged),
             feeds,
             [_pair(ready.graph, spec.ref, written) for spec in ready.outputs],
-            lambda: _weights(convertible.plain, written, reference),
+            lambda: _weights(convertible, written, reference),
             lambda report: _stamp(report, staged, terms),
         )
 
@@ -189,7 +196,7 @@ def _convertible(ready: Prepared, batch: str | None) -> _Convertible:
     resized = {spec.ref: spec for spec in sized}
     inputs = tuple(resized.get(new.ref, new) for _, new in held)
     graph, weights = externalize(prune(graph, ends), keep=ends)
-    return _Convertible(graph, weights, inputs, tuple(notes), plain)
+    return _Convertible(graph, weights, inputs, tuple(notes), plain, tuple(folds))
 
 
 def _notes(ready: Prepared) -> list[str]:
@@ -236,8 +243,22 @@ def _convert(
             metadata=metadata,
             producer_version=__version__,
         )
-        with proof.named({graph: source or "the graph"}):
+        with proof.named({graph: source or "the graph"}), _hint_behind(convertible.graph):
             return runtimes.convert(request if opset is None else replace(request, opset=opset))
+
+
+@contextlib.contextmanager
+def _hint_behind(graph: Graph) -> Iterator[None]:
+    """Where ops do not convert, say where to start so that they are not needed."""
+    try:
+        yield
+    except UnsupportedOpsError as error:
+        ops = error.evidence.get("ops")
+        names = [name for found in ops.values() for name in found] if isinstance(ops, dict) else []
+        starts = tensors_behind(graph, names)
+        if error.hint is None and 0 < len(starts) <= _FEW_STARTS:
+            error.hint = "start behind them: " + " ".join(f"--inputs '{ref}'" for ref in starts)
+        raise
 
 
 def _constants(graph: Graph) -> dict[str, Tensor]:
@@ -254,8 +275,12 @@ def _pair(graph: Graph, ref: TensorRef, written: onnx_format.OnnxFile) -> Pair:
     return verify_run.Pair(str(ref), str(ref), feeding, proof.producing_op(graph, ref))
 
 
-def _weights(graph: Graph, written: onnx_format.OnnxFile, reference: Reference) -> WeightsReport:
-    """Account for every weight of the file, by value: what was folded keeps its name, so names prove nothing."""
+def _weights(convertible: _Convertible, written: onnx_format.OnnxFile, reference: Reference) -> WeightsReport:
+    """Account for every weight of the file, by value: what was folded keeps its name, so names prove nothing.
+
+    For what is found nowhere, TensorFlow computes what depends on constants alone, and folds are recomputed as declared.
+    """
+    graph = convertible.plain
     epsilons = sorted(
         {
             value
@@ -266,9 +291,27 @@ def _weights(graph: Graph, written: onnx_format.OnnxFile, reference: Reference) 
     )
     source = _constants(graph)
     report = account(source, written.initializers, epsilons=epsilons)
-    if report.unaccounted and (computed := _computed(graph, reference)):
-        return account({**source, **computed}, written.initializers, epsilons=epsilons)
-    return report
+    if not report.unaccounted:
+        return report
+    declared = {
+        name: biases
+        for fold in convertible.folds
+        if (name := f"{fold.biases}:0") in report.unaccounted and (biases := _folded_biases(fold, source)) is not None
+    }
+    source.update(_computed(graph, reference))
+    return account(source, written.initializers, folds=declared, epsilons=epsilons)
+
+
+def _folded_biases(fold: BatchNormFold, source: Mapping[str, Tensor]) -> Fold | None:
+    """Say from the source alone what the biases of a folded batch normalisation must be."""
+    import numpy as np
+
+    if not all(name in source for name in fold.sources.values()):
+        return None
+    values = {role: np.asarray(source[name].numpy(), np.float64).reshape(-1) for role, name in fold.sources.items()}
+    scale = batch_norm_scale(values.get("gamma", 1.0), values["variance"], fold.epsilon)
+    shift = batch_norm_shift(values.get("beta", 0.0), values["mean"], scale.value, values.get("biases", 0.0))
+    return Fold(lambda: shift, tuple(fold.sources.values()))
 
 
 def _computed(graph: Graph, reference: Reference) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from tfinspect.surgery.prune import check_ref, prune
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.refs import TensorRef
@@ -71,3 +71,22 @@ def refuse_leak(graph: Graph, bottleneck: TensorRef, inputs: Sequence[TensorRef]
         hint="cut where all paths meet: tfinspect nodes GRAPH --only bottlenecks",
         evidence={"bottleneck": str(bottleneck), "path": steps},
     )
+
+
+def tensors_behind(graph: Graph, names: Collection[str]) -> list[TensorRef]:
+    """Return what the rest of a graph takes from some nodes and whatever leads to them, constants apart."""
+    above: set[str] = set()
+    waiting = [name for name in names if name in graph]
+    while waiting:
+        name = waiting.pop()
+        if name not in above and name in graph:
+            above.add(name)
+            waiting.extend(graph.node(name).input_names)
+    found = {
+        ref: None
+        for node in graph.nodes
+        if node.name not in above
+        for ref in node.data_inputs
+        if ref.name in above and graph.node(ref.name).op != "Const"
+    }
+    return list(found)

@@ -73,7 +73,7 @@ def holds_images(graph: Graph, ref: TensorRef) -> bool:
 
 
 def holds_pixels(graph: Graph, ref: TensorRef, types: TensorTypes) -> bool:
-    """Whether a tensor of floats holds pixel values from 0 to 255: it was bytes, or a mean of that size is taken off."""
+    """Whether a tensor of floats holds pixel values (0 to 255): it was bytes, or a mean of that size goes off."""
     behind: TensorRef | None = ref
     for _ in range(_MOST_STEPS):
         node = graph.by_name.get(behind.name) if behind is not None else None
