@@ -47,8 +47,8 @@ import sys, tensorflow as tf
 graph_def = tf.compat.v1.GraphDef.FromString(open(sys.argv[1], "rb").read())
 v1 = tf.compat.v1
 used = {name.split(":")[0] for n in graph_def.node for name in n.input}
-weights = {n.name: tf.make_ndarray(n.attr["value"].tensor) for n in graph_def.node
-           if n.op == "Const" and n.name in used and n.attr["dtype"].type == 1 and n.attr["value"].tensor.tensor_shape.dim}
+floats = [n for n in graph_def.node if n.op == "Const" and n.name in used and n.attr["dtype"].type == 1]
+weights = {n.name: tf.make_ndarray(n.attr["value"].tensor) for n in floats if n.attr["value"].tensor.tensor_shape.dim}
 rest = v1.GraphDef()
 rest.versions.CopyFrom(graph_def.versions)
 rest.node.extend(n for n in graph_def.node if n.name not in weights)

@@ -10,6 +10,15 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
+    try:
+        status = _run(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules are still being loaded
+        sys.stderr.write("\n")
+        status = 130
+    sys.exit(status)
+
+
+def _run(words: list[str]) -> int:
     from tfinspect.cli import quick
 
     if sys.stdout is None or sys.stderr is None:  # closed by the caller, as in `tfinspect ... >&-`
@@ -17,15 +26,14 @@ def main() -> None:
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding has no letters for
-
     # a listing makes hundreds of thousands of nodes and drops none: looking for garbage among them is lost time
     gc.set_threshold(500_000, 50, 50)
-    status = quick.run(sys.argv[1:])
+    status = quick.run(words)
     if status is None:
         from tfinspect.cli.app import run
 
-        sys.exit(run(sys.argv[1:]))
-    sys.exit(int(status))
+        return run(words)
+    return int(status)
 
 
 if __name__ == "__main__":

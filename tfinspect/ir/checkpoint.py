@@ -21,8 +21,8 @@ Role = Literal["weight", "slot", "step", "bookkeeping"]
 _SLOTS = frozenset(
     {
         "Adadelta", "Adadelta_1", "Adagrad", "AdagradDA", "Adam", "Adam_1", "AdaMax", "AdaMax_1",
-        "ExponentialMovingAverage", "Ftrl", "Ftrl_1", "Momentum", "RMSProp", "RMSProp_1", "RMSProp_2", "accum", "gradient_accumulator",
-        "gradient_squared_accumulator", "linear", "m", "momentum", "rms", "v", "vhat",
+        "ExponentialMovingAverage", "Ftrl", "Ftrl_1", "Momentum", "RMSProp", "RMSProp_1", "RMSProp_2", "accum",
+        "gradient_accumulator", "gradient_squared_accumulator", "linear", "m", "momentum", "rms", "v", "vhat",
     }
 )  # fmt: skip
 _STEPS = frozenset({"global_step", "step", "iter", "save_counter"})

@@ -103,6 +103,11 @@ class Node:
         found = self.attrs.get(attr)
         return found.value if found is not None and found.kind == "type" else None
 
+    def shape(self, attr: str = "shape") -> Shape:
+        """Return a shape attribute; unknown rank where it is absent or of another kind."""
+        found = self.attrs.get(attr)
+        return found.value if found is not None and found.kind == "shape" else None
+
     def tensor(self, attr: str = "value") -> Tensor | None:
         """Return a tensor attribute, or None."""
         found = self.attrs.get(attr)

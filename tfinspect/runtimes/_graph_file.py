@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def read(path: str) -> tuple[Any, Any]:
-    """Read a GraphDef or MetaGraphDef, binary or text, whatever its name.
+    """Read a GraphDef or MetaGraphDef, binary or text, whatever its name; of a SavedModel its first MetaGraphDef.
 
     Returns:
         GraphDef and SaverDef, the latter None where the file has none.
@@ -30,6 +30,8 @@ def read(path: str) -> tuple[Any, Any]:
     from tensorflow.core.framework.graph_pb2 import GraphDef
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
+    if Path(path).name in _SAVED_MODELS:
+        return _read_saved_model(path)
     data = Path(path).read_bytes()
     order = (MetaGraphDef, GraphDef) if path.endswith(".meta") else (GraphDef, MetaGraphDef)
     reasons = []
@@ -45,6 +47,25 @@ def read(path: str) -> tuple[Any, Any]:
             saver = message.saver_def if make is MetaGraphDef and message.HasField("saver_def") else None
             return graph, saver
     raise UnknownFormatError(f"TensorFlow reads no graph from {path}", details=reasons, evidence={"path": path})
+
+
+_SAVED_MODELS = frozenset({"saved_model.pb", "saved_model.pbtxt"})
+
+
+def _read_saved_model(path: str) -> tuple[Any, Any]:
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    data = Path(path).read_bytes()
+    try:
+        found = _parse_text(SavedModel, data) if path.endswith("txt") else SavedModel.FromString(data)
+        meta = found.meta_graphs[0]
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError, IndexError) as error:
+        raise UnknownFormatError(
+            f"TensorFlow reads no SavedModel from {path}", details=[str(error)], evidence={"path": path}
+        ) from None
+    return meta.graph_def, meta.saver_def if meta.HasField("saver_def") else None
 
 
 def _is_text(data: bytes) -> bool:

@@ -134,6 +134,6 @@ def _nbytes(path: str) -> int:
 def _spec(entry: Sequence[Any]) -> TensorSpec:
     name, key, number, shape = entry
     node, colon, index = name.rpartition(":")
-    ref = TensorRef(node, int(index)) if colon and index.isdigit() else TensorRef(name)
+    ref = TensorRef(node, int(index)) if colon and index.isascii() and index.isdigit() else TensorRef(name)
     dtype = DType.from_number(number)
     return TensorSpec(ref, None if dtype is DType.INVALID else dtype, None if shape is None else tuple(shape), key)

@@ -29,14 +29,14 @@ _OTHER_TYPES = (
 
 
 def _placeholder(call: Call) -> list[TensorType]:
-    shape = call.node.value("shape") if "shape" in call.node.attrs else None
+    shape = call.node.shape()
     if shape == () and call.producer < _PRODUCER_KNOWS_SCALARS and call.node.op == "Placeholder":
         shape = None
     return [TensorType(call.node.dtype("dtype"), shape)]
 
 
 def _variable(call: Call) -> list[TensorType]:
-    shape = call.node.value("shape")
+    shape = call.node.shape()
     if shape == () and call.node.op == "Variable":  # the first `Variable` writes an unknown shape like a scalar's
         shape = None
     return [TensorType(call.node.dtype("dtype"), shape)]

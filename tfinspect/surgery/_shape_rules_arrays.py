@@ -350,7 +350,7 @@ def _dynamic_partition(call: Call) -> list[TensorType]:
 
 
 def _ensure_shape(call: Call) -> list[TensorType]:
-    return [TensorType(element(call), merge_shapes(call.shape(0), call.node.value("shape")))]
+    return [TensorType(element(call), merge_shapes(call.shape(0), call.node.shape()))]
 
 
 def _scatter_nd(call: Call) -> list[TensorType]:

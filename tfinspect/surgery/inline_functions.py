@@ -129,7 +129,7 @@ class _Body:
         name, *rest = text.split(":")
         if name in self._args:
             return self._args[name]
-        index = int(rest[-1]) if rest and rest[-1].isdigit() else 0
+        index = int(rest[-1]) if rest and rest[-1].isascii() and rest[-1].isdigit() else 0
         node = self._body[name]
         if node.op in VARIABLE:
             raise SurgeryError(f"cannot tell which output of `{name}` ({node.op}) `{text}` is")

@@ -148,7 +148,7 @@ def _add_call(graph: Graph, call: Node, found: dict[str, Key]) -> None:
             node = nodes.get(name)
             if node is None or node.op not in IDENTITIES:
                 index = rest.rpartition(":")[2]
-                return name, int(index) if index.isdigit() else 0
+                return name, int(index) if index.isascii() and index.isdigit() else 0
             text = node.inputs[0]
 
     for node in body.nodes:

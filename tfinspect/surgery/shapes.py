@@ -251,7 +251,7 @@ class TensorTypes:
     def _follow_handles(self, call: Call) -> None:
         node = call.node
         if node.op == "VarHandleOp":
-            self._handles[node.name] = TensorType(node.dtype("dtype"), node.value("shape"))
+            self._handles[node.name] = TensorType(node.dtype("dtype"), node.shape())
         elif call.refs and node.op not in ("TensorArrayV3", "StackV2"):
             self._handles[node.name] = self.handle_of(call.refs[0][0])
 
