@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tfinspect.cli.terminal import Terminal
     from tfinspect.ir.attrs import Attr
     from tfinspect.ir.graph import Graph
+    from tfinspect.ir.shapes import Shape
     from tfinspect.ir.signature import TensorSpec
 
 _KIB = 1024
@@ -62,6 +63,12 @@ def json_values(array: Any) -> Any:  # noqa: ANN401 - NumPy, which this module d
 
 def _mapped(value: Any, function: Callable[[Any], object]) -> Any:  # noqa: ANN401
     return [_mapped(item, function) for item in value] if isinstance(value, list) else function(value)
+
+
+def kind_cells(terminal: Terminal, dtype: DType | None, shape: Shape) -> tuple[str, ...]:
+    """Return dtype and shape of a tensor: one cell on a terminal, two in a pipe."""
+    cells = ("?" if dtype is None else str(dtype), format_shape(shape))
+    return (" ".join(cells),) if terminal.is_tty else cells
 
 
 def attr_text(attr: Attr) -> str:

@@ -1,8 +1,7 @@
 """The only place that writes to stdout and stderr.
 
-stdout is the answer, stderr is the conversation. Of a list a terminal gets aligned columns, a pipe tab-separated lines
-with full values and no header; a description is the same text on both, broken to lines only on a terminal; `--json` is
-one object.
+stdout is the answer, stderr is the conversation. A terminal gets aligned columns, a pipe tab-separated lines with full
+values and no header (a list one line an element, a description one a fact), `--json` one object.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ class Terminal:
         self._out.write((self._paint(text, style, self._out) if style else text) + "\n")
 
     def entry(self, label: str, *cells: str, note: str = "", style: str | None = None) -> None:
-        """Print one fact as `label  cells   note`; in a pipe always on one line.
+        """Print one fact: as `label  cells   note` on a terminal, tab-separated in a pipe.
 
         Args:
             label: what it is, one word.
@@ -131,10 +130,13 @@ class Terminal:
             note: what there is to say about it; on a terminal it goes to lines of its own where it does not fit.
             style: colour of the label.
         """
+        if not self.is_tty:
+            self._pipe([(label.strip(), *cells, *([note] if note else []))])
+            return
         word = f"{label:<{_LABEL_WIDTH}}"
         text = "  ".join(escape(cell) for cell in cells)
         beside = f"   {escape(note)}" if note else ""
-        fits = not self.is_tty or 2 + len(word) + len(text) + len(beside) <= self.columns
+        fits = 2 + len(word) + len(text) + len(beside) <= self.columns
         painted = self._paint(word, style, self._out) if style else word
         self.line(f"  {painted}{text}{beside if fits else ''}".rstrip())
         if not fits and note:

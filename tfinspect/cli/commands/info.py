@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfinspect.cli.options import Inputs, Json, Quiet, Verbose
-from tfinspect.cli.render import format_nbytes, plural, spec_json
+from tfinspect.cli.render import format_nbytes, kind_cells, plural, spec_json
 from tfinspect.cli.terminal import Terminal, escape
-from tfinspect.ir.shapes import format_shape
 from tfinspect.ir.signature import TensorSpec
 
 if TYPE_CHECKING:
     from tfinspect.api.info import CheckpointInfo, GraphInfo, HeadInfo, Info
-    from tfinspect.ir.dtypes import DType
-    from tfinspect.ir.shapes import Shape
 
 _SHOWN = 5
 
@@ -58,14 +55,23 @@ def command(
         for word, specs in (("takes", signature.inputs), ("gives", signature.outputs)):
             for spec in specs:
                 key = [f"{spec.key}:"] if spec.key else []
-                terminal.entry(f"  {word}", *key, spec.name, _kind(spec.dtype, spec.shape))
+                terminal.entry(f"  {word}", *key, spec.name, *kind_cells(terminal, spec.dtype, spec.shape))
     for asset in found.assets:
         terminal.entry("asset", asset)
     if found.next and not quiet:
-        terminal.line(f"\nnext: {escape(found.next)}")
+        if terminal.is_tty:
+            terminal.line(f"\nnext: {escape(found.next)}")
+        else:
+            terminal.entry("next", found.next)
 
 
 def _title(terminal: Terminal, found: Info) -> None:
+    if not terminal.is_tty:
+        facts = (("format", found.format), ("nbytes", found.nbytes), ("tensorflow_version", found.tensorflow_version))
+        for label, fact in facts:
+            if fact != "":
+                terminal.entry(label, str(fact))
+        return
     words = [found.title, format_nbytes(found.nbytes)]
     if found.tensorflow_version:
         words.append(f"TensorFlow {escape(found.tensorflow_version)}")
@@ -74,34 +80,47 @@ def _title(terminal: Terminal, found: Info) -> None:
     terminal.line(", ".join(words))
 
 
-def _kind(dtype: DType | None, shape: Shape) -> str:
-    return f"{'?' if dtype is None else dtype} {format_shape(shape)}"
-
-
 def _graph(terminal: Terminal, graph: GraphInfo) -> None:
-    constants = graph.ops.get("Const", 0)
-    terminal.line(
-        f"  {plural(graph.node_count, 'node')}, {plural(len(graph.ops), 'op')}, "
-        f"{plural(graph.variable_count, 'variable')}, {plural(constants, 'constant')} "
-        f"({format_nbytes(graph.constant_nbytes)}, {plural(graph.parameters, 'parameter')})"
-        + (f", {plural(graph.functions, 'function')}" if graph.functions else "")
-    )
+    _counts(terminal, graph)
     for end in graph.inputs:
-        terminal.entry("input", str(end.ref), _kind(end.dtype, end.shape), note=end.note)
+        terminal.entry("input", str(end.ref), *kind_cells(terminal, end.dtype, end.shape), note=end.note)
     for flag in graph.flags:
         terminal.entry("flag", str(flag.ref), f"{flag.value} for inference", note=flag.why)
     word = "output" if graph.outputs_certain else "output?"
     for end in graph.outputs:
-        terminal.entry(word, str(end.ref), _kind(end.dtype, end.shape), note=end.note)
-    shown = graph.bottlenecks if terminal.verbose else graph.bottlenecks[:_SHOWN]
+        terminal.entry(word, str(end.ref), *kind_cells(terminal, end.dtype, end.shape), note=end.note)
+    shown = graph.bottlenecks if terminal.verbose or not terminal.is_tty else graph.bottlenecks[:_SHOWN]
     for cut in shown:
-        terminal.entry("bottleneck", str(cut.ref), _kind(cut.dtype, cut.shape), note=cut.reason)
+        terminal.entry("bottleneck", str(cut.ref), *kind_cells(terminal, cut.dtype, cut.shape), note=cut.reason)
     if len(shown) < len(graph.bottlenecks):
         terminal.entry("", f"and {len(graph.bottlenecks) - len(shown)} more, with --verbose")
     for old in graph.old_ops:
         terminal.entry("old op", f"{old.op} x{old.count}", note=f"refused in graphs of version {old.version} and later")
     for blocker in graph.blockers:
         terminal.entry("blocker", f"{blocker.op} x{blocker.count}", note=blocker.reason, style="warn")
+
+
+def _counts(terminal: Terminal, graph: GraphInfo) -> None:
+    constants = graph.ops.get("Const", 0)
+    if terminal.is_tty:
+        terminal.line(
+            f"  {plural(graph.node_count, 'node')}, {plural(len(graph.ops), 'op')}, "
+            f"{plural(graph.variable_count, 'variable')}, {plural(constants, 'constant')} "
+            f"({format_nbytes(graph.constant_nbytes)}, {plural(graph.parameters, 'parameter')})"
+            + (f", {plural(graph.functions, 'function')}" if graph.functions else "")
+        )
+        return
+    for label, count in (
+        ("producer", graph.producer),
+        ("nodes", graph.node_count),
+        ("ops", len(graph.ops)),
+        ("variables", graph.variable_count),
+        ("constants", constants),
+        ("constant_nbytes", graph.constant_nbytes),
+        ("parameters", graph.parameters),
+        ("functions", graph.functions),
+    ):
+        terminal.entry(label, str(count))
 
 
 def _checkpoint(terminal: Terminal, checkpoint: CheckpointInfo) -> None:

@@ -8,13 +8,11 @@ import typer
 
 from tfinspect.cli import complete
 from tfinspect.cli.options import GraphArgument, Json, Quiet, Verbose
-from tfinspect.cli.render import attr_json, attr_text
+from tfinspect.cli.render import attr_json, attr_text, kind_cells
 from tfinspect.cli.terminal import Terminal, escape, shorten
-from tfinspect.ir.shapes import format_shape
 
 if TYPE_CHECKING:
-    from tfinspect.ir.dtypes import DType
-    from tfinspect.ir.shapes import Shape
+    pass
 
 _SHOWN = 20
 
@@ -52,21 +50,22 @@ def command(
         )
         return
     row = found.row
-    terminal.line(f"{escape(row.node.name)}  {escape(row.node.op)}  {_kind(row.dtype, row.shape)}")
+    kind = kind_cells(terminal, row.dtype, row.shape)
+    if terminal.is_tty:
+        terminal.line(f"{escape(row.node.name)}  {escape(row.node.op)}  {kind[0]}")
+    else:
+        terminal.entry("node", row.node.name, row.node.op, *kind)
     if row.node.device:
         terminal.entry("device", row.node.device)
     for text, dtype, shape in found.inputs:
-        terminal.entry("input", text, _kind(dtype, shape))
+        terminal.entry("input", text, *kind_cells(terminal, dtype, shape))
     for name in row.node.control_inputs:
         terminal.entry("after", name)
     for name, attr in found.attrs.items():
-        terminal.entry("attr", f"{name} = {shorten(attr_text(attr))}")
+        value = shorten(attr_text(attr))
+        terminal.entry("attr", *((f"{name} = {value}",) if terminal.is_tty else (name, value)))
     shown = found.consumers if terminal.verbose or not terminal.is_tty else found.consumers[:_SHOWN]
     for user, text in shown:
-        terminal.entry("consumer", user, f"takes {text}")
+        terminal.entry("consumer", user, f"takes {text}" if terminal.is_tty else text)
     if len(shown) < len(found.consumers):
         terminal.entry("", f"and {len(found.consumers) - len(shown):,} more, with --verbose")
-
-
-def _kind(dtype: DType | None, shape: Shape) -> str:
-    return f"{'?' if dtype is None else dtype} {format_shape(shape)}"
