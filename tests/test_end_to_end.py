@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -224,6 +225,19 @@ def test_settings(tmp_path: Path) -> None:
     }
     with pytest.raises(UsageError, match="both as an input and as a setting"):
         ti.export_onnx(source, tmp_path / "x.onnx", inputs=["keep_prob"], settings=["keep_prob=1"], outputs=["softmax"])
+
+
+def test_weights_in_a_file_of_their_own(flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = functools.partial(runtimes.ConversionRequest, force_external_data=True)
+    monkeypatch.setattr(runtimes, "ConversionRequest", large)
+    report = ti.export_onnx(flowers, tmp_path / "m.onnx", inputs=["Mul:0"])
+    assert report.verdict is ti.Verdict.PASS
+    assert sorted(p.name for p in tmp_path.glob("m*")) == ["m.onnx", "m.onnx.data"]
+    assert ti.verify(flowers, tmp_path / "m.onnx").verdict is ti.Verdict.PASS
+    monkeypatch.setattr(runtimes, "check_onnx", lambda _: (_ for _ in ()).throw(RuntimeFailedError("no")))
+    with pytest.raises(RuntimeFailedError):
+        ti.export_onnx(flowers, tmp_path / "n.onnx", inputs=["Mul:0"])
+    assert list(tmp_path.glob("n*")) == []
 
 
 # freezing -----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import secrets
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from tfinspect.api.prepare import Prepared, prepare
 from tfinspect.errors import NameNotFoundError, RuntimeFailedError, UnsupportedOpsError
 from tfinspect.formats import _atomic
 from tfinspect.formats import onnx as onnx_format
+from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import Tensor
 from tfinspect.surgery.batch import set_batch
 from tfinspect.surgery.constant_tensors import constant_tensors
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 _LARGE_PARAMETERS = 5_000_000  # above, a run costs too much for sixteen of them
 _LARGE_SAMPLES = 8
 _FEW_STARTS = 3
+_HANDLES = (None, DType.RESOURCE, DType.VARIANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +149,25 @@ def export_onnx(
     def write(staged: Path, reference: Reference) -> Candidate:
         with phase("converting (TensorFlow and tf2onnx are loading)"):
             metadata = _metadata(found, reference)
-            conversions.append(_convert(convertible, ready.outputs, staged, opset, metadata, found.path))
+            conversions.append(_convert(convertible, ready.outputs, staged, target, opset, metadata, found.path))
         with phase("checking the ONNX file"):
             runtimes.check_onnx(staged)
             written = onnx_format.read(staged)
         return Candidate(
             lambda: runtimes.onnx_model(staged),
             feeds,
-            [_pair(ready.graph, spec.ref, written) for spec in ready.outputs],
+            [_pair(ready, spec.ref, written) for spec in ready.outputs],
             lambda: _weights(convertible, written, reference),
             lambda report: _stamp(report, staged, terms),
         )
 
-    done = publish_proved(ready, target, feeds, write, terms, one_by_one=batch is not None)
+    try:
+        done = publish_proved(ready, target, feeds, write, terms, one_by_one=batch is not None)
+    except BaseException:
+        for conversion in conversions:
+            if conversion.external_data is not None:
+                Path(conversion.external_data).unlink(missing_ok=True)
+        raise
     (conversion,) = conversions
     return ExportReport(
         str(done.place),
@@ -224,6 +234,7 @@ def _convert(
     convertible: _Convertible,
     outputs: Sequence[TensorSpec],
     staged: Path,
+    target: Path,
     opset: int | None,
     metadata: Mapping[str, str],
     source: str,
@@ -242,9 +253,16 @@ def _convert(
             weights=weights if convertible.weights else None,
             metadata=metadata,
             producer_version=__version__,
+            external_data=_data_name(target),
         )
         with proof.named({graph: source or "the graph"}), _hint_behind(convertible.graph):
             return runtimes.convert(request if opset is None else replace(request, opset=opset))
+
+
+def _data_name(target: Path) -> str:
+    """Name the file for weights that one ONNX file cannot hold; an older model keeps its own until it is replaced."""
+    name = f"{target.name}.data"
+    return f"{target.name}.{secrets.token_hex(4)}.data" if os.path.lexists(target.with_name(name)) else name
 
 
 @contextlib.contextmanager
@@ -255,7 +273,10 @@ def _hint_behind(graph: Graph) -> Iterator[None]:
     except UnsupportedOpsError as error:
         ops = error.evidence.get("ops")
         names = [name for found in ops.values() for name in found] if isinstance(ops, dict) else []
+        types = TensorTypes(graph)
         starts = tensors_behind(graph, names)
+        if any(types.type_of(ref).dtype in _HANDLES for ref in starts):
+            starts = []  # what cannot be fed is no place to start at
         if error.hint is None and 0 < len(starts) <= _FEW_STARTS:
             error.hint = "start behind them: " + " ".join(f"--inputs '{ref}'" for ref in starts)
         raise
@@ -265,20 +286,20 @@ def _constants(graph: Graph) -> dict[str, Tensor]:
     return {node.name: t for node in graph.nodes if node.op == "Const" and (t := node.tensor()) is not None}
 
 
-def _pair(graph: Graph, ref: TensorRef, written: onnx_format.OnnxFile) -> Pair:
+def _pair(ready: Prepared, ref: TensorRef, written: onnx_format.OnnxFile) -> Pair:
     """Say which tensors of both sides belong together; the logits are found by structure, as names may change."""
     feeding = None
-    logits = proof.logits_of(graph, ref)
+    logits = proof.logits_of(ready, ref)
     if logits is not None:
         source = written.behind(str(ref), {"Softmax", "Sigmoid", "LogSoftmax"})
         feeding = None if source is None else (str(logits), source)
-    return verify_run.Pair(str(ref), str(ref), feeding, proof.producing_op(graph, ref))
+    return verify_run.Pair(str(ref), str(ref), feeding, proof.producing_op(ready.graph, ref))
 
 
 def _weights(convertible: _Convertible, written: onnx_format.OnnxFile, reference: Reference) -> WeightsReport:
     """Account for every weight of the file, by value: what was folded keeps its name, so names prove nothing.
 
-    For what is found nowhere, TensorFlow computes what depends on constants alone, and folds are recomputed as declared.
+    Where that is not enough, TensorFlow computes what depends on constants alone, and folds are recomputed.
     """
     graph = convertible.plain
     epsilons = sorted(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from tfinspect.api.prepare import Prepared
     from tfinspect.api.proof import Reference
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
@@ -93,7 +94,7 @@ def export_saved_model(
         return Candidate(
             lambda: runtimes.tensorflow_saved_model(staged),
             [{keys[name]: value for name, value in feed.items()} for feed in feeds],
-            [_pair(ready.graph, spec) for spec in signature.outputs],
+            [_pair(ready, spec) for spec in signature.outputs],
         )
 
     done = publish_proved(ready, target, feeds, write, terms)
@@ -109,11 +110,11 @@ def export_saved_model(
     )
 
 
-def _pair(graph: Graph, spec: TensorSpec) -> Pair:
+def _pair(ready: Prepared, spec: TensorSpec) -> Pair:
     """Say which tensors belong together; the logits keep their name."""
-    logits = proof.logits_of(graph, spec.ref)
+    logits = proof.logits_of(ready, spec.ref)
     feeding = None if logits is None else (str(logits), str(logits))
-    return Pair(spec.name, spec.key or spec.name, feeding, proof.producing_op(graph, spec.ref))
+    return Pair(spec.name, spec.key or spec.name, feeding, proof.producing_op(ready.graph, spec.ref))
 
 
 def _keyed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

@@ -11,7 +11,7 @@ from tfinspect.errors import AmbiguousOutputsError, UsageError
 from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.ir.shapes import Shape, compatible, format_shape
 from tfinspect.ir.signature import TensorSpec
-from tfinspect.surgery.demands import holds_images, holds_pixels, implied_shape, vocabulary
+from tfinspect.surgery.demands import holds_images, holds_lengths, holds_pixels, implied_shape, vocabulary
 from tfinspect.surgery.endpoints import find_inputs, find_outputs
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.fold_variables import fold_variables
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from tfinspect.api.load import PathLike
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
+    from tfinspect.ir.signature import Signature
     from tfinspect.surgery.endpoints import Endpoint
+
+DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ class Prepared:
         inputs: what it takes.
         outputs: what it gives.
         settings: placeholders that were fixed; the reference is fed the same values.
-        kinds: the kind of each input, as `surgery.endpoints` calls it, or "pixels" (an image as its decoder gives it),
-            or "intensities" (floats that hold pixel values).
+        kinds: the kind of each input, as `surgery.endpoints` calls it, "pixels" (an image as its decoder gives it),
+            "intensities" (floats that hold pixel values) or "lengths" (of sequences).
         vocabularies: how many values an input may take, of those that are indices into a table.
         held: where it is another, the tensor of `graph` that stands for an input of the model (a queue's second output
             cannot keep its name).
@@ -86,9 +89,9 @@ def choose_outputs(model: Model, named: Sequence[str]) -> list[TensorRef]:
         for ref in refs:
             graph.node(ref.name)
         return list(dict.fromkeys(refs))
-    if len(model.signatures) == 1:
-        (signature,) = model.signatures.values()
-        return [spec.ref for spec in signature.outputs]
+    signature = _signature(model)
+    if signature is not None:
+        return list(dict.fromkeys(spec.ref for spec in signature.outputs))
     found = find_outputs(graph, TensorTypes(graph))
     if found and found.certain:
         return [end.ref for end in found]
@@ -188,6 +191,7 @@ def prepare(
     }
     specs = _input_specs(graph, types, starts, {**given, **implied})
     kinds.update((ref, "bytes") for ref in starts if holds_images(graph, ref))
+    kinds.update((ref, "lengths") for ref in starts if holds_lengths(graph, ref))
     kinds.update((ref, "intensities") for ref in starts if holds_pixels(model_graph(model), ref, whole))
     kinds.update((ref, "pixels") for ref in starts if model_graph(model).node(ref.name).op in DECODERS)
     feeds = {s.ref: (s.dtype, s.shape) for s in specs if s.dtype is not None}
@@ -254,11 +258,16 @@ def _input_specs(
     return specs
 
 
+def _signature(model: Model) -> Signature | None:
+    """Return the signature that is meant where none was named: the default one, or the only one."""
+    if len(model.signatures) == 1:
+        return next(iter(model.signatures.values()))
+    return model.signatures.get(DEFAULT_SIGNATURE)
+
+
 def _signature_keys(model: Model) -> dict[TensorRef, str | None]:
-    if len(model.signatures) != 1:
-        return {}
-    (signature,) = model.signatures.values()
-    return {spec.ref: spec.key for spec in (*signature.inputs, *signature.outputs)}
+    signature = _signature(model)
+    return {} if signature is None else {spec.ref: spec.key for spec in (*signature.inputs, *signature.outputs)}
 
 
 def inputs_of(graph: Graph, types: TensorTypes) -> list[Endpoint]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _IMAGE_SIZES = (224, 299, 32, 28, 128, 160, 192, 96, 300, 256, 64, 227, 331, 416, 48, 512)
 _PROBES = 3  # runs after which every default size was fed once
-_CHECKPOINT_FORMATS = frozenset({"checkpoint_v1", "checkpoint_v2", "metagraph", "metagraph_text"})
+_CHECKPOINT_FORMATS = frozenset({"checkpoint_v1", "checkpoint_v2", "metagraph", "saved_model"})
 
 
 def silent(_text: str) -> AbstractContextManager[None]:
@@ -141,7 +141,8 @@ def hint_at_shapes(inputs: Sequence[TensorSpec]) -> Iterator[None]:
     try:
         yield
     except RuntimeFailedError as error:
-        vague = next((spec for spec in inputs if spec.shape is None or None in spec.shape[1:]), None)
+        open_ones = [spec for spec in inputs if spec.shape is None or None in spec.shape[1:]]
+        vague = next((spec for spec in open_ones if spec.dtype is not DType.STRING), None)
         if vague is not None and error.hint is None:
             example = "1,224,224,3" if vague.shape is None else ",".join(_example_sizes(vague.shape))
             error.hint = f"if the shape of `{vague.name}` is at fault, say it: --inputs '{vague.name}[{example}]'"
@@ -207,6 +208,8 @@ def _feed_spec(ready: Prepared | None, of_model: TensorSpec, spec: TensorSpec) -
         return FeedSpec(spec.name, spec.dtype, spec.shape, "jpeg")
     if place in {"pixels", "intensities"}:
         return FeedSpec(spec.name, spec.dtype, spec.shape, "pixels")
+    if place == "lengths":
+        return FeedSpec(spec.name, spec.dtype, spec.shape, "ids", low=1)  # an empty sequence tells nothing
     if rows is not None:
         return FeedSpec(spec.name, spec.dtype, spec.shape, "ids", low=0, high=rows - 1)
     return FeedSpec(spec.name, spec.dtype, spec.shape, likely_kind(spec.dtype, spec.shape))
@@ -236,7 +239,7 @@ def reference_fetches(ready: Prepared) -> list[str]:
     TensorFlow keeps the whole graph once more for each set of tensors it is asked for.
     """
     refs = [spec.ref for spec in ready.outputs]
-    return list(dict.fromkeys(str(r) for ref in refs for r in (ref, logits_of(ready.graph, ref)) if r is not None))
+    return list(dict.fromkeys(str(r) for ref in refs for r in (ref, logits_of(ready, ref)) if r is not None))
 
 
 def _fitting_size(ready: Prepared, specs: Sequence[FeedSpec], images: Sequence[FeedSpec], seed: int) -> int | None:
@@ -274,9 +277,10 @@ def override_of(rtol: float | None, atol: float | None) -> Override | None:
     return Override(rtol=rtol or 0.0, atol=atol or 0.0)
 
 
-def logits_of(graph: Graph, output: TensorRef) -> TensorRef | None:
-    """Return the tensor that feeds the softmax or sigmoid behind an output, or None."""
-    return softmax_logits(graph, output)
+def logits_of(ready: Prepared, output: TensorRef) -> TensorRef | None:
+    """Return the tensor that feeds the softmax or sigmoid behind an output, None where the model itself has no such."""
+    found = softmax_logits(ready.graph, output)
+    return found if found is not None and found.name in model_graph(ready.model) else None
 
 
 def producing_op(graph: Graph, output: TensorRef) -> str:

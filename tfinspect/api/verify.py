@@ -204,7 +204,7 @@ def _pair(reference: _Side, candidate: _Side, want: TensorSpec, got: TensorSpec)
     if reference.prepared is not None:
         graph = reference.prepared.graph
         op = proof.producing_op(graph, want.ref)
-        source = proof.logits_of(graph, want.ref)
+        source = proof.logits_of(reference.prepared, want.ref)
         target = _candidate_logits(candidate, got)
         if source is not None and target is not None:
             logits = (str(source), target)
@@ -215,7 +215,7 @@ def _candidate_logits(candidate: _Side, got: TensorSpec) -> str | None:
     if candidate.onnx is not None:
         return candidate.onnx.behind(_word(got), _SOFTMAXES)
     if candidate.prepared is not None:
-        source = proof.logits_of(candidate.prepared.graph, got.ref)
+        source = proof.logits_of(candidate.prepared, got.ref)
         return None if source is None else str(source)
     return None
 

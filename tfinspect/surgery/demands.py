@@ -67,6 +67,13 @@ def vocabulary(graph: Graph, ref: TensorRef, types: TensorTypes) -> int | None:
     return smallest
 
 
+def holds_lengths(graph: Graph, ref: TensorRef) -> bool:
+    """Whether a tensor says how long each sequence of a batch is."""
+    return any(
+        node.op == "ReverseSequence" and node.data_inputs[1:2] == [ref] for node in graph.consumers.get(ref.name, ())
+    )
+
+
 def holds_images(graph: Graph, ref: TensorRef) -> bool:
     """Whether a string tensor is decoded as an image."""
     return any(node.op in DECODERS for node in graph.consumers.get(ref.name, ()))
