@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 _SESSIONS_KEPT = 4
+_LARGE_NBYTES = 64 << 20  # of files above, one session at a time
 _FATAL = 4  # log level: errors come as exceptions, which carry the same text
 # onnxruntime's words for element types, where they are not NumPy's
 _TYPES = {"float": "float32", "double": "float64"}
 
 _sessions: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+_outputs: dict[tuple[Any, ...], frozenset[str]] = {}
 
 
 def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - onnxruntime's
@@ -47,7 +49,7 @@ def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # no
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(Path(path).parent)
             )
-        while len(_sessions) >= _SESSIONS_KEPT:
+        while len(_sessions) >= (1 if status.st_size > _LARGE_NBYTES else _SESSIONS_KEPT):
             _sessions.popitem(last=False)
         _sessions[key] = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     _sessions.move_to_end(key)
@@ -98,11 +100,20 @@ def types(params: Mapping[str, Any], _: list[Array]) -> tuple[Any, list[Array]]:
     return [_spec(known[name])[2:] for name in params["names"]], []
 
 
+def _output_names(path: str) -> frozenset[str]:
+    """The file's own outputs, without keeping a session for that: each takes the model's size in memory."""
+    status = os.stat(path)  # noqa: PTH116 - one call, three facts
+    key = (path, status.st_mtime_ns, status.st_size, status.st_ino)
+    if key not in _outputs:
+        _outputs.clear()
+        _outputs[key] = frozenset(v.name for v in _session(path, "default").get_outputs())
+    return _outputs[key]
+
+
 def run(params: Mapping[str, Any], arrays: list[Array]) -> tuple[Any, list[Array]]:
     """Run; the fetched arrays."""
     path, variant, fetches = params["path"], params["variant"], params["fetches"]
-    # asked of the session that loading the file made already: one a variant takes the model's size in memory
-    known = {v.name for v in _session(path, "default").get_outputs()}
+    known = _output_names(path)
     session = _session(path, variant, tuple(sorted({name for name in fetches if name not in known})))
     feeds = {n: _to_text(a) for n, a in zip(params["feeds"], arrays, strict=True)}
     inputs = {v.name for v in session.get_inputs()} | {v.name for v in session.get_overridable_initializers()}
