@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.checkpoint_writers import table, v1_rows, write_bundle
+from tfinspect import formats
 from tfinspect.errors import (
     CorruptFileError,
     FileMissingError,
@@ -341,3 +342,16 @@ def test_everything_real_that_is_claimed_is_read_or_refused_in_a_sentence() -> N
                 else:
                     assert checkpoint.read(path).variables
     assert claimed > 100
+
+
+def test_graph_beside_v1_shards_is_found() -> None:
+    bundle = (
+        Path(__file__).parents[2] / "shared" / "zoo" / "ckpt_v1" / "session_bundle_half_plus_two_serving" / "00000123"
+    )
+    if not bundle.is_dir():
+        pytest.skip("the zoo of real models is not here")
+    model = formats.open_model(bundle)
+    assert model.checkpoint is not None
+    assert model.graph is not None
+    assert {"a", "b"} <= set(model.checkpoint.variables)
+    assert all(name in model.graph for name in model.checkpoint.variables)

@@ -45,7 +45,7 @@ COMMANDS = {
 
 
 _HELP = {"help_option_names": ["-h", "--help"]}
-_PLACES: Final = {"GRAPH": "graph", "MODEL": "graph"}
+_PLACES: Final = {"GRAPH": "graph", "MODEL": "graph", "HEAD": "head", "CKPT": "checkpoint"}
 _PLACE = re.compile(rf"(?<![\w/.`-])({'|'.join(_PLACES)})(?![\w/.`-])")
 
 

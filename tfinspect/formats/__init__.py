@@ -65,10 +65,12 @@ def _open(path: PathLike, row: Format) -> Model:
 
 
 def _with_graph(name: str, row: Format, checkpoint: Checkpoint) -> Model:
-    meta = f"{checkpoint.path}.meta"
-    if not os.path.isfile(meta):  # noqa: PTH113 - a prefix is no path
-        return Model(name, row.name, checkpoint=checkpoint)
+    from tfinspect.formats import checkpoint as naming
     from tfinspect.formats import metagraph
+
+    meta = naming.resolve(name).meta  # of V1 shards `export-00000-of-00001` it is `export.meta`
+    if meta is None:
+        return Model(name, row.name, checkpoint=checkpoint)
 
     return replace(metagraph.read(meta), path=name, format=row.name, checkpoint=checkpoint)
 

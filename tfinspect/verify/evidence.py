@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfinspect.errors import counted
 from tfinspect.verify.compare import Item, Scales, float64, is_finite
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def unvaried(items: Sequence[Item], scales: Scales) -> str | None:
     if sum(item.values.size for item in items) == 0:
         return "it has no elements"
     if len(items) < _LEAST_ITEMS:
-        return f"only {len(items)} inputs were compared"
+        return f"only {counted(len(items), 'input')} could be compared"
     if distinct(items) == 1:
         return "it does not change with the input"
     if not scales.typical > 0:
