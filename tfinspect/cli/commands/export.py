@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -87,42 +87,26 @@ def command(
     if graph is None:
         graph = newest_model()
         terminal.note(f"using {graph}, the newest model here")
+    terms: dict[str, Any] = {
+        "inputs": inputs or (),
+        "outputs": outputs or (),
+        "settings": setting or (),
+        "seed": seed,
+        "rtol": rtol,
+        "atol": atol,
+        "inputs_from": inputs_from,
+        "require": require.value,
+        "force": force,
+        "phase": terminal.phase,
+    }
     if onnx:
         from tfinspect.api.export_onnx import export_onnx
 
-        done = export_onnx(
-            graph,
-            output,
-            inputs=inputs or (),
-            outputs=outputs or (),
-            settings=setting or (),
-            batch=batch,
-            opset=opset,
-            seed=seed,
-            rtol=rtol,
-            atol=atol,
-            inputs_from=inputs_from,
-            require=require.value,
-            force=force,
-            phase=terminal.phase,
-        )
+        done = export_onnx(graph, output, batch=batch, opset=opset, **terms)
     else:
         from tfinspect.api.export_saved_model import export_saved_model
 
-        done = export_saved_model(
-            graph,
-            output,
-            inputs=inputs or (),
-            outputs=outputs or (),
-            settings=setting or (),
-            seed=seed,
-            rtol=rtol,
-            atol=atol,
-            inputs_from=inputs_from,
-            require=require.value,
-            force=force,
-            phase=terminal.phase,
-        )
+        done = export_saved_model(graph, output, **terms)
     if json:
         terminal.json("export/1", export_json(done, graph))
     else:
