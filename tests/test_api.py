@@ -145,3 +145,12 @@ def test_a_changed_graph_of_a_checkpoint_is_its_own_reference(tmp_path: Path) ->
     assert report.verdict is ti.Verdict.PASS
     assert report.inputs[0].shape == (3, 12, 12, 3)
     assert ti.export_saved_model(frozen, tmp_path / "f", inputs=["input/image"]).verdict is ti.Verdict.PASS
+
+
+def test_cut_begins_where_it_is_told() -> None:
+    trunk, rest = ti.cut(FIXTURES / "inception_tiny.pb", bottleneck="pool_3/_reshape:0", inputs=["Mul:0"])
+    assert trunk.node("Mul").op == "Placeholder"
+    assert "DecodeJpeg" not in trunk
+    assert rest.node("pool_3/_reshape").op == "Placeholder"
+    whole, _ = ti.cut(FIXTURES / "inception_tiny.pb", bottleneck="pool_3/_reshape:0")
+    assert "DecodeJpeg" in whole

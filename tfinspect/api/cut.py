@@ -11,6 +11,7 @@ from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
 from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.surgery import cut as surgery_cut
+from tfinspect.surgery.prune import placeholder_refs, prune
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def cut(
     Args:
         model: a graph, or anything `open_graph` opens.
         bottleneck: the tensor, `name` or `name:index`.
-        inputs: where paths begin; none: the graph's own inputs.
+        inputs: where the trunk begins, optionally with shapes; none: at the graph's own inputs.
         outputs: where paths end; none: the graph's own outputs.
 
     Returns:
@@ -65,13 +66,18 @@ def cut_model(
     ref = TensorRef.parse(bottleneck)
     model_graph(model).node(ref.name)
     ends = choose_outputs(model, outputs)
-    named = [parse_shaped(text)[0] for text in inputs]
-    graph = fold(model, ends, named)
+    shaped = dict(parse_shaped(text) for text in inputs)
+    held = placeholder_refs(model_graph(model), list(shaped))
+    graph = fold(model, ends, list(shaped))
     graph.node(ref.name)
-    starts = named or [e.ref for e in inputs_of(graph, TensorTypes(graph))]
-    trunk, rest = surgery_cut.cut(graph, ref, starts, ends)
-    taken, given = ends_of(trunk, [ref])
-    return Cut(trunk, rest, taken, given)
+    if shaped:  # the trunk begins there, whatever stands before it
+        graph = prune(graph, [*ends, ref], [start for start in shaped if start.name in graph])
+        starts = list(held.values())
+    else:
+        starts = [e.ref for e in inputs_of(graph, TensorTypes(graph))]
+    given = {held[start]: shape for start, shape in shaped.items() if shape is not None}
+    trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
+    return Cut(trunk, rest, *ends_of(trunk, [ref]))
 
 
 def cut_file(
