@@ -126,7 +126,9 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     if row.kinds == ("checkpoint",):
         return checkpoint.read(path)
     found = None
-    if row.name == "saved_model":
+    if "graph" not in row.kinds and "checkpoint" in row.kinds:
+        found = _open(path, row).checkpoint
+    elif row.name == "saved_model":
         from tfinspect.formats import saved_model
 
         found = saved_model.read_variables(path)

@@ -21,7 +21,7 @@ from tfinspect.formats._file import MappedFile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Kind = Literal["graph", "checkpoint", "signatures", "assets", "head"]
+Kind = Literal["graph", "checkpoint", "signatures", "assets", "head", "layers", "operators"]
 
 _TABLE_MAGIC: Final = 0xDB4775248B80FB57.to_bytes(8, "little")
 _DATA_SHARD: Final = re.compile(r"(?s).+\.data-\d{5}-of-\d{5}")
@@ -62,7 +62,8 @@ class Format:
         name: how `--json` calls it.
         title: how a person calls it.
         module: module of this package that reads it: its `read(path)` returns a Graph where `kinds` is ("graph",), a
-            Checkpoint where it is ("checkpoint",), a DenseHead where it is ("head",), and else a Model.
+            Checkpoint where it is ("checkpoint",), a DenseHead where it is ("head",), and else a Model, whose weights
+            are a Checkpoint where `kinds` has "checkpoint".
         kinds: what such a file can hold.
         matches: whether a file is of this format.
     """

@@ -41,6 +41,8 @@ class VariableInfo:
         role: "weight" for what a model computes with, "slot" for optimizer state and moving averages, "step" for
             counters, "bookkeeping" for everything else a trainer leaves behind.
         slices: number of pieces it is stored in; 0 where it is whole.
+        label: what a person calls it, where the key is a path through objects; empty where the name says it.
+        serves: of a slot or average, the name of the variable it belongs to; empty where that is not known.
     """
 
     name: str
@@ -49,14 +51,16 @@ class VariableInfo:
     nbytes: int
     role: Role = "weight"
     slices: int = 0
+    label: str = ""
+    serves: str = ""
 
 
 class Checkpoint:
     """Variables of one checkpoint.
 
     Attributes:
-        path: the prefix (V2) or file (V1) that names it.
-        format: "checkpoint_v1" or "checkpoint_v2".
+        path: the prefix (V2) or file that names it.
+        format: name of a row of `formats.FORMATS`.
         variables: by name, in the order of the file.
         files: the files it consists of, those missing included.
     """

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
+    from tfinspect.ir.layers import Layer
+    from tfinspect.ir.operators import Operator
+    from tfinspect.ir.risks import Risk
     from tfinspect.ir.signature import Signature
 
 
@@ -36,13 +40,20 @@ class Model:
         path: as the caller wrote it.
         format: name of a row of `formats.FORMATS`.
         graph: the graph.
-        checkpoint: the variables' values.
+        checkpoint: the variables' values; of a Keras, ONNX, TensorFlow Lite or Deeplearning4j file, its weights.
         signatures: by name.
         collections: node and tensor names by collection name (MetaGraphDef's node_list collections only).
         saver: how the graph restores itself.
         tags: tags of a SavedModel's MetaGraph.
+        tag_sets: tags of every MetaGraph of the SavedModel; `graph` is that of `tags`.
         tensorflow_version: version that wrote the graph, empty where unknown.
         assets: files beside the model, by name.
+        layers: of a Keras or Deeplearning4j model.
+        operators: of an ONNX or TensorFlow Lite model.
+        training: how it was trained (optimizer, loss, metrics), as plain JSON values.
+        facts: what else the format says of itself, in words: `keras_version`, `backend`, `opset`, `producer`.
+        risks: what reading met that could harm whoever loads the model.
+        problems: parts that could not be read, where the rest was wanted all the same.
     """
 
     path: str
@@ -53,5 +64,12 @@ class Model:
     collections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     saver: Saver | None = None
     tags: tuple[str, ...] = ()
+    tag_sets: tuple[tuple[str, ...], ...] = ()
     tensorflow_version: str = ""
     assets: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    training: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    risks: tuple[Risk, ...] = ()
+    problems: tuple[TfinspectError, ...] = ()
