@@ -1,0 +1,1 @@
+"""Learning a new head for an old trunk: images, features, training, evaluation."""

@@ -1,0 +1,240 @@
+"""Photos in folders, and their pixels.
+
+JPEG is decoded as TensorFlow's DecodeJpeg decodes it, bit for bit: by libjpeg-turbo with its fast DCT and smooth
+upsampling. What DecodeJpeg cannot take (PNG, GIF, BMP, WebP, CMYK of rarer kinds) goes through Pillow.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tfinspect.errors import FileMissingError, InputError, LimitError, RuntimeUnavailableError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"})
+"""Names that are taken for images; what a file really is, its first bytes say."""
+MAX_PIXELS: Final = 100_000_000
+"""Width times height; what is larger is refused before memory is taken for it."""
+MAX_NBYTES: Final = 1 << 28
+"""Bytes of an image file."""
+
+_MAGIC: Final = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP")
+)  # fmt: skip
+_GRAY, _COLOUR = 1, 3
+_HARMLESS = re.compile(r"(?i)corrupt jpeg data")  # what libjpeg, and so TensorFlow, warns of and goes on
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One photo.
+
+    Attributes:
+        path: the file.
+        name: path from the folder, with `/` between parts; the same on every machine.
+        label: number of its class.
+    """
+
+    path: str
+    name: str
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """A folder with one sub-folder a class.
+
+    Attributes:
+        path: the folder.
+        classes: names of the sub-folders, sorted.
+        files: the images, by class and name.
+        ignored: names of files that are no images by their suffix.
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    files: tuple[ImageFile, ...]
+    ignored: tuple[str, ...]
+
+
+def image_folder(path: str | os.PathLike[str]) -> ImageFolder:
+    """List the photos of a folder with one sub-folder a class.
+
+    Raises:
+        FileMissingError: there is no such folder.
+        UsageError: it has no sub-folder with images, or just one.
+    """
+    top = os.fspath(path)
+    if not Path(top).is_dir():
+        raise FileMissingError(f"{top} is not a folder", evidence={"path": top})
+    found: dict[str, list[str]] = {}
+    ignored: list[str] = []
+    for sub in sorted(entry.name for entry in os.scandir(top) if entry.is_dir() and not entry.name.startswith(".")):
+        for folder, folders, names in os.walk(Path(top, sub)):
+            folders.sort()
+            for name in sorted(names):
+                inside = Path(folder, name).relative_to(top).as_posix()
+                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                    found.setdefault(sub, []).append(inside)
+                else:
+                    ignored.append(inside)
+    loose = [entry.name for entry in os.scandir(top) if Path(entry.name).suffix.lower() in SUFFIXES]
+    classes = tuple(found)
+    if not classes:
+        raise UsageError(
+            f"{top} has no images in sub-folders",
+            details=[f"{len(loose):,} images stand in {top} itself"] if loose else [],
+            hint="make one sub-folder a class: daisy/, roses/, ...",
+            evidence={"path": top, "loose": len(loose)},
+        )
+    if len(classes) == 1:
+        raise UsageError(
+            f"{top} has images of one class only, `{classes[0]}`; there is nothing to tell apart",
+            hint="make one sub-folder a class: daisy/, roses/, ...",
+            evidence={"path": top, "classes": list(classes)},
+        )
+    files = tuple(
+        ImageFile(str(Path(top, name)), name, label) for label, names in enumerate(found.values()) for name in names
+    )
+    return ImageFolder(top, classes, files, tuple(ignored))
+
+
+def read_image(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        FileMissingError: it is not there, is no regular file, or may not be read.
+        InputError: it is empty.
+        LimitError: it is larger than any photo.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise FileMissingError(f"{name} is not a regular file", evidence={"path": name})
+            if status.st_size > MAX_NBYTES:
+                raise LimitError(
+                    f"{name} has {status.st_size:,} bytes; an image of more than {MAX_NBYTES:,} is not read",
+                    evidence={"path": name, "nbytes": status.st_size},
+                )
+            data = file.read()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise FileMissingError(f"{name} cannot be read: {reason}", evidence={"path": name}) from None
+    if not data:
+        raise InputError(f"{name} is empty (0 bytes)", evidence={"path": name})
+    return data
+
+
+def kind(data: bytes) -> str:
+    """Return `JPEG`, `PNG`, `GIF`, `BMP` or `WebP` by the first bytes of a file; empty where it is none of them."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), "")
+
+
+def decode(data: bytes, name: str, *, channels: int = _COLOUR, fast_dct: bool = True) -> Pixels:
+    """Return the pixels of an image file, [height, width, channels]; of an animation its first frame.
+
+    Args:
+        data: bytes of the file.
+        name: of the file, for messages.
+        channels: 1 or 3.
+        fast_dct: as DecodeJpeg has it unless its attribute `dct_method` is INTEGER_ACCURATE.
+
+    Raises:
+        InputError: it is no image, or damaged.
+        LimitError: it has more than `MAX_PIXELS`.
+        RuntimeUnavailableError: the image libraries are not installed.
+    """
+    found = kind(data)
+    if not found:
+        raise InputError(f"{name} is no JPEG, PNG, GIF, BMP or WebP image", evidence={"path": name})
+    pixels = _jpeg(data, name, channels, fast_dct=fast_dct) if found == "JPEG" else None
+    return _pillow(data, name, found, channels) if pixels is None else pixels
+
+
+def _jpeg(data: bytes, name: str, channels: int, *, fast_dct: bool) -> Pixels | None:
+    """Decode as DecodeJpeg does; None where it takes a colour space that only Pillow reads."""
+    try:
+        import simplejpeg
+    except ImportError:
+        raise _missing("simplejpeg") from None
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        if "subsampling" in str(error):  # CMYK
+            return None
+        raise _damaged(name, "JPEG", error) from None
+    _check_size(name, width, height)
+    if space in {"CMYK", "YCCK"}:
+        return None
+    options = {"colorspace": "GRAY" if channels == _GRAY else "RGB", "fastdct": fast_dct, "fastupsample": False}
+    try:
+        pixels = simplejpeg.decode_jpeg(data, strict=True, **options)
+    except ValueError as error:
+        if not _HARMLESS.search(str(error)):
+            raise _damaged(name, "JPEG", error) from None
+        pixels = simplejpeg.decode_jpeg(data, strict=False, **options)
+    found: Pixels = pixels
+    return found
+
+
+def _pillow(data: bytes, name: str, found: str, channels: int) -> Pixels:
+    import numpy as np
+
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise _missing("pillow") from None
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=[found]) as image:
+            _check_size(name, *image.size)
+            image.seek(0)
+            opened: Any = image
+            if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits a pixel: the upper eight
+                values = np.asarray(image).astype(np.uint32)
+                opened = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+            array = np.asarray(opened.convert("L" if channels == _GRAY else "RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError) as error:
+        raise _damaged(name, found, error) from None
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"{name}: {str(error).lower()}", evidence={"path": name}) from None
+    pixels: Pixels = array[..., None] if channels == _GRAY else array
+    return pixels
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise LimitError(
+            f"{name} has {width:,} x {height:,} pixels; more than {MAX_PIXELS:,} are not decoded",
+            evidence={"path": name, "width": width, "height": height},
+        )
+
+
+def _damaged(name: str, found: str, error: Exception) -> InputError:
+    words = (str(error).splitlines() or [""])[0].rstrip(".")
+    words = words[:1].lower() + words[1:] if words[1:2].islower() else words
+    return InputError(f"{name} is a damaged {found} image: {words}", evidence={"path": name, "format": found})
+
+
+def _missing(package: str) -> RuntimeUnavailableError:
+    return RuntimeUnavailableError(
+        f"decoding images needs {package}, which is not installed",
+        hint="pip install 'tfinspect[learn]'",
+        evidence={"package": package},
+    )
