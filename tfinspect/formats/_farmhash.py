@@ -39,9 +39,7 @@ def fingerprint64(data: bytes | memoryview) -> int:
     w0 = w0 + v0 & _ALL
     state = _mixed((x, y, z, v0, v1, w0, w1), _BLOCK.unpack(data[size - _BLOCK.size :]), factor, 9)
     x, y, z, v0, v1, w0, w1 = state
-    return _joined(
-        _joined(v0, w0, factor) + _shift_mix(y) * _K0 + z & _ALL, _joined(v1, w1, factor) + x & _ALL, factor
-    )
+    return _joined(_joined(v0, w0, factor) + _shift_mix(y) * _K0 + z & _ALL, _joined(v1, w1, factor) + x & _ALL, factor)
 
 
 def _mixed(state: _State, words: tuple[int, ...], factor: int, weight: int) -> _State:
@@ -71,9 +69,7 @@ def _up_to_16(data: bytes) -> int:
     if size >= _WORD:
         first = int.from_bytes(data[:_WORD], "little") + _K2 & _ALL
         last = int.from_bytes(data[-_WORD:], "little")
-        return _joined(
-            _rotated(last, 37) * factor + first & _ALL, (_rotated(first, 25) + last) * factor & _ALL, factor
-        )
+        return _joined(_rotated(last, 37) * factor + first & _ALL, (_rotated(first, 25) + last) * factor & _ALL, factor)
     if size >= _HALF:
         first, last = int.from_bytes(data[:_HALF], "little"), int.from_bytes(data[-_HALF:], "little")
         return _joined(size + (first << 3), last, factor)
