@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from tfinspect.errors import WrongKindError
 from tfinspect.formats._identify import BY_NAME, FORMATS, Format, identify
+from tfinspect.formats._problems import noted
 from tfinspect.ir.model import Model
 from tfinspect.ir.signature import Signature
 
 if TYPE_CHECKING:
+    from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
 
@@ -35,44 +37,69 @@ __all__ = [
 PathLike = str | os.PathLike[str]
 
 
-def open_model(path: PathLike) -> Model:
+def open_model(path: PathLike, *, problems: list[TfinspectError] | None = None) -> Model:
     """Read whatever stands under a path.
 
     A `.meta` comes with the checkpoint of the same name where one stands beside it, a checkpoint with its graph, and a
     SavedModel with its variables.
 
+    Args:
+        path: file, folder or prefix.
+        problems: where to note what is wrong with one part of several (the variables of a SavedModel, the graph beside
+            a checkpoint, a missing shard), while the rest is returned; the model has them too.
+
     Raises:
-        InputError: it cannot be read, or is of no format known here.
+        InputError: it cannot be read, or is of no format known here; or a part of it cannot, and there is no list.
     """
-    return _open(path, identify(path))
+    model = _open(path, identify(path), problems)
+    if problems is None:
+        return model
+    if model.checkpoint is not None:
+        problems.extend(model.checkpoint.faults())
+    return replace(model, problems=(*model.problems, *problems))
 
 
-def _open(path: PathLike, row: Format) -> Model:
+def _open(path: PathLike, row: Format, problems: list[TfinspectError] | None = None) -> Model:
     name = os.fspath(path)
     module = importlib.import_module(f"tfinspect.formats.{row.module}")
     if row.kinds == ("graph",):
         return Model(name, row.name, graph=module.read(path))
     if row.kinds == ("checkpoint",):
-        return _with_graph(name, row, module.read(path))
+        return _with_graph(name, row, module.read(path), problems)
     if row.kinds == ("head",):
         return Model(name, row.name)
     if row.name == "onnx":
         written = module.read(path)
         signature = Signature("main", written.inputs, written.outputs)
         return Model(name, row.name, signatures={"main": signature})
+    if row.name == "saved_model":
+        return module.read(path, problems=problems)  # type: ignore[no-any-return]
     model: Model = module.read(path)
-    return replace(model, checkpoint=_beside(name)) if row.name == "metagraph" else model
+    return replace(model, checkpoint=noted(problems, lambda: _beside(name))) if row.name == "metagraph" else model
 
 
-def _with_graph(name: str, row: Format, checkpoint: Checkpoint) -> Model:
+def _with_graph(name: str, row: Format, checkpoint: Checkpoint, problems: list[TfinspectError] | None) -> Model:
     from tfinspect.formats import checkpoint as naming
     from tfinspect.formats import metagraph
 
     meta = naming.resolve(name).meta  # of V1 shards `export-00000-of-00001` it is `export.meta`
-    if meta is None:
+    graph = None if meta is None else noted(problems, lambda: metagraph.read(meta))
+    if graph is None:
         return Model(name, row.name, checkpoint=checkpoint)
+    return replace(_with_assets(graph, meta, problems), path=name, format=row.name, checkpoint=checkpoint)
 
-    return replace(metagraph.read(meta), path=name, format=row.name, checkpoint=checkpoint)
+
+def _with_assets(model: Model, meta: str | None, problems: list[TfinspectError] | None) -> Model:
+    """Look for the files that the graph of a session bundle reads."""
+    if meta is None or not model.assets:
+        return model
+    from tfinspect.formats import _assets
+
+    folder = os.path.dirname(meta) or "."  # noqa: PTH120 - as short as it was written
+    risks = _assets.risks(folder, model.assets)
+    if problems is not None:
+        problems.extend(_assets.missing(folder, model.assets, risks))
+    return replace(model, risks=(*model.risks, *risks))
 
 
 def _beside(meta: str) -> Checkpoint | None:

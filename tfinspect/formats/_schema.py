@@ -61,9 +61,47 @@ AnyList: value*=1 Any
 SignatureDef: inputs=1 <string,TensorInfo>, outputs=2 <string,TensorInfo>, method_name=3 string, defaults=4 <string,TensorProto>
 TensorInfo: name|=1 string, coo_sparse|=4 CooSparse, composite_tensor|=5 CompositeTensor, dtype=2 DataType, tensor_shape=3 TensorShapeProto
 CooSparse: values_tensor_name=1 string, indices_tensor_name=2 string, dense_shape_tensor_name=3 string
-CompositeTensor: components*=2 TensorInfo
+CompositeTensor: type_spec=1 TypeSpecProto, components*=2 TensorInfo
 AssetFileDef: tensor_info=1 TensorInfo, filename=2 string
-SavedObjectGraph:
+SavedObjectGraph: nodes*=1 SavedObject, concrete_functions=2 <string,SavedConcreteFunction>
+SavedObject: children*=1 ObjectReference, slot_variables*=3 SlotVariableReference, user_object|=4 SavedUserObject, asset|=5 SavedAsset, function|=6 SavedFunction, variable|=7 SavedVariable, bare_concrete_function|=8 SavedBareConcreteFunction, constant|=9 SavedConstant, resource|=10 SavedResource, saveable_objects=11 <string,SaveableObject>, captured_tensor|=12 CapturedTensor, registered_name=13 string, serialized_user_proto=14 Any, dependencies*=15 ObjectReference, registered_saver=16 string
+SavedUserObject: identifier=1 string, version=2 VersionDef, metadata=3 string
+SavedAsset: asset_file_def_index=1 int32
+SavedFunction: concrete_functions*=1 string, function_spec=2 FunctionSpec
+SavedVariable: dtype=1 DataType, shape=2 TensorShapeProto, trainable=3 bool, synchronization=4 VariableSynchronization, aggregation=5 VariableAggregation, name=6 string, device=7 string, experimental_distributed_variable_components*=8 SavedVariable
+SavedBareConcreteFunction: concrete_function_name=1 string, argument_keywords*=2 string, allowed_positional_arguments=3 int64, function_spec=4 FunctionSpec
+SavedConstant: operation=1 string
+SavedResource: device=1 string
+CapturedTensor: name=1 string, concrete_function=2 string
+SaveableObject: save_function=2 int32, restore_function=3 int32
+SavedConcreteFunction: bound_inputs!=2 int32, canonicalized_input_signature=3 StructuredValue, output_signature=4 StructuredValue
+FunctionSpec: fullargspec=1 StructuredValue, is_method=2 bool, input_signature=5 StructuredValue, jit_compile=6 JitCompile
+StructuredValue: none_value|=1 NoneValue, float64_value|=11 double, int64_value|=12 sint64, string_value|=13 string, bool_value|=14 bool, tensor_shape_value|=31 TensorShapeProto, tensor_dtype_value|=32 DataType, tensor_spec_value|=33 TensorSpecProto, type_spec_value|=34 TypeSpecProto, bounded_tensor_spec_value|=35 BoundedTensorSpecProto, list_value|=51 StructuredList, tuple_value|=52 StructuredList, dict_value|=53 DictValue, named_tuple_value|=54 NamedTupleValue, tensor_value|=55 TensorProto, numpy_value|=56 TensorProto
+NoneValue:
+StructuredList: values*=1 StructuredValue
+DictValue: fields=1 <string,StructuredValue>
+NamedTupleValue: name=1 string, values*=2 PairValue
+PairValue: key=1 string, value=2 StructuredValue
+TensorSpecProto: name=1 string, shape=2 TensorShapeProto, dtype=3 DataType
+BoundedTensorSpecProto: name=1 string, shape=2 TensorShapeProto, dtype=3 DataType, minimum=4 TensorProto, maximum=5 TensorProto
+TypeSpecProto: type_spec_class=1 TypeSpecClass, type_state=2 StructuredValue, type_spec_class_name=3 string, num_flat_components=4 int32
+TrackableObjectGraph: nodes*=1 TrackableObject
+TrackableObject: children*=1 ObjectReference, attributes*=2 SerializedTensor, slot_variables*=3 SlotVariableReference, registered_saver=4 RegisteredSaver, has_checkpoint_values=5 BoolValue
+ObjectReference: node_id=1 int32, local_name=2 string
+SerializedTensor: name=1 string, full_name=2 string, checkpoint_key=3 string
+SlotVariableReference: original_variable_node_id=1 int32, slot_name=2 string, slot_variable_node_id=3 int32
+RegisteredSaver: name=1 string, object_name=2 string
+BoolValue: value=1 bool
+FingerprintDef: saved_model_checksum=1 uint64, graph_def_program_hash=2 uint64, signature_def_hash=3 uint64, saved_object_graph_hash=4 uint64, checkpoint_hash=5 uint64, version=6 VersionDef, uuid=7 string
+ModuleDef: format=1 int32, required_features*=2 string
+ModuleAttachment: key=1 string, value=2 bytes
+Signatures: default_signature=1 ServingSignature, named_signatures=2 <string,ServingSignature>
+ServingSignature: regression_signature|=1 RegressionSignature, classification_signature|=2 ClassificationSignature, generic_signature|=3 GenericSignature
+RegressionSignature: input=1 TensorBinding, output=2 TensorBinding
+ClassificationSignature: input=1 TensorBinding, classes=2 TensorBinding, scores=3 TensorBinding
+GenericSignature: map=1 <string,TensorBinding>
+TensorBinding: tensor_name=1 string
+ServingAssetFile: tensor_binding=1 TensorBinding, filename=2 string
 SavedModel: saved_model_schema_version=1 int64, meta_graphs*=2 MetaGraphDef
 VariableDef: variable_name=1 string, initializer_name=2 string, snapshot_name=3 string, save_slice_info_def=4 SaveSliceInfoDef, is_resource=5 bool, initial_value_name=6 string, trainable=7 bool
 SaveSliceInfoDef: full_name=1 string, full_shape!=2 int64, var_offset!=3 int64, var_shape!=4 int64
@@ -84,6 +122,19 @@ _ENUMS: Final = {
     | {f"DT_{d.name}_REF": int(d) + 100 for d in DType if d is not DType.INVALID},
     "Endianness": {"LITTLE": 0, "BIG": 1},
     "CheckpointFormatVersion": {"LEGACY": 0, "V1": 1, "V2": 2},
+    "JitCompile": {"DEFAULT": 0, "ON": 1, "OFF": 2},
+    "VariableSynchronization": {
+        f"VARIABLE_SYNCHRONIZATION_{word}": n for n, word in enumerate(("AUTO", "NONE", "ON_WRITE", "ON_READ"))
+    },
+    "VariableAggregation": {
+        f"VARIABLE_AGGREGATION_{word}": n for n, word in enumerate(("NONE", "SUM", "MEAN", "ONLY_FIRST_REPLICA"))
+    },
+    "TypeSpecClass": {
+        "UNKNOWN": 0, "SPARSE_TENSOR_SPEC": 1, "INDEXED_SLICES_SPEC": 2, "RAGGED_TENSOR_SPEC": 3,
+        "TENSOR_ARRAY_SPEC": 4, "DATA_DATASET_SPEC": 5, "DATA_ITERATOR_SPEC": 6, "OPTIONAL_SPEC": 7,
+        "PER_REPLICA_SPEC": 8, "VARIABLE_SPEC": 9, "ROW_PARTITION_SPEC": 10, "REGISTERED_TYPE_SPEC": 12,
+        "EXTENSION_TYPE_SPEC": 13,
+    },
     "FullTypeId": {  # numbers would do in binary; text files spell the names
         "TFT_UNSET": 0, "TFT_VAR": 1, "TFT_ANY": 2, "TFT_PRODUCT": 3, "TFT_NAMED": 4, "TFT_FOR_EACH": 20,
         "TFT_CALLABLE": 100, "TFT_BOOL": 200, "TFT_UINT8": 201, "TFT_UINT16": 202, "TFT_UINT32": 203,
@@ -99,7 +150,7 @@ _F = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
     "string": _F.TYPE_STRING, "bytes": _F.TYPE_BYTES, "int32": _F.TYPE_INT32, "int64": _F.TYPE_INT64,
     "uint32": _F.TYPE_UINT32, "uint64": _F.TYPE_UINT64, "bool": _F.TYPE_BOOL, "float": _F.TYPE_FLOAT,
-    "double": _F.TYPE_DOUBLE, "fixed32": _F.TYPE_FIXED32,
+    "double": _F.TYPE_DOUBLE, "fixed32": _F.TYPE_FIXED32, "sint64": _F.TYPE_SINT64,
 }  # fmt: skip
 
 

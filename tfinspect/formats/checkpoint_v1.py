@@ -19,7 +19,7 @@ from tfinspect.formats._ordered_code import slice_key
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._table import Table, Value
 from tfinspect.formats._wire import FIXED32, FIXED64, LEN, VARINT
-from tfinspect.ir.checkpoint import Checkpoint, VariableInfo, roles
+from tfinspect.ir.checkpoint import Checkpoint, VariableInfo, describe
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import Tensor
 
@@ -95,10 +95,16 @@ def read(path: str, files: tuple[str, ...]) -> Checkpoint:
     variables: dict[str, _Variable] = {}
     for file in files:
         _add(variables, Table(file))
-    role = roles((name, variable.dtype, variable.shape) for name, variable in variables.items())
+    said = describe((name, variable.dtype, variable.shape) for name, variable in variables.items())
     infos = {
         name: VariableInfo(
-            name, dtype, shape, math.prod(shape) * dtype.itemsize, role[name], len(slices) if len(slices) > 1 else 0
+            name,
+            dtype,
+            shape,
+            math.prod(shape) * dtype.itemsize,
+            said[name][0],
+            len(slices) if len(slices) > 1 else 0,
+            serves=said[name][1],
         )
         for name, (dtype, shape, slices, _) in variables.items()
     }

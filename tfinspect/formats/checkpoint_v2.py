@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import math
+import operator
 import os
 import re
 import shlex
@@ -21,16 +22,17 @@ from tfinspect.errors import (
     CorruptFileError,
     FileMissingError,
     IncompleteCheckpointError,
+    InputError,
     LimitError,
     UnsupportedFeatureError,
 )
-from tfinspect.formats import _tensor_slices
+from tfinspect.formats import _tensor_slices, object_graph
 from tfinspect.formats._ordered_code import slice_key
 from tfinspect.formats._pread import PreadFile
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._table import Table, mask
 from tfinspect.formats._wire import Cursor
-from tfinspect.ir.checkpoint import Checkpoint, VariableInfo, roles
+from tfinspect.ir.checkpoint import OBJECT_GRAPH, Checkpoint, VariableInfo, describe
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import Tensor
 
@@ -68,7 +70,7 @@ def read(prefix: str, index: str) -> Checkpoint:
         UnsupportedFeatureError: the index asks for a later version of the format.
     """
     bundle = _Bundle(prefix, index)
-    return Checkpoint(prefix, FORMAT, bundle.variables(), bundle.tensor, (index, *bundle.shards))
+    return Checkpoint(prefix, FORMAT, bundle.variables(), bundle.tensor, (index, *bundle.shards), bundle.faults)
 
 
 def shards(prefix: str, index: str) -> tuple[str, ...]:
@@ -137,6 +139,11 @@ class _Stored(NamedTuple):
     key: bytes
     at: int
 
+    @property
+    def end(self) -> int:
+        """The byte of the shard after its last."""
+        return int(self.message.offset + self.message.size)
+
 
 class _Bundle:
     """The index, decoded: variables by name, slices by key."""
@@ -146,6 +153,7 @@ class _Bundle:
         self.index = index
         self._entries: dict[str, _Stored] = {}
         self._pieces: dict[bytes, _Stored] = {}
+        self._problems: list[InputError] = []
         entries = Table(index).entries()
         first = next(entries, None)
         if first is None:
@@ -201,12 +209,50 @@ class _Bundle:
         return CorruptFileError(self.index, at, expected, found, structure=f"entry `{name}`")
 
     def variables(self) -> dict[str, VariableInfo]:
-        role = roles((name, entry.dtype, entry.shape) for name, entry in self._entries.items())
+        said = describe((name, entry.dtype, entry.shape) for name, entry in self._entries.items())
+        objects = self._objects() if OBJECT_GRAPH in self._entries else object_graph.NOTHING
         infos = {}
         for name, (dtype, shape, num_slices, message, _, _) in self._entries.items():
             nbytes = self._nbytes(name) if num_slices else message.size
-            infos[name] = VariableInfo(name, dtype, shape, nbytes, role[name], num_slices)
+            role, serves = said[name]
+            if objects.labels:
+                role, serves = objects.slots.get(name, (role, serves))
+            infos[name] = VariableInfo(
+                name, dtype, shape, nbytes, role, num_slices, objects.labels.get(name, ""), serves
+            )
         return infos
+
+    def _objects(self) -> object_graph.Described:
+        """Read what the checkpoint says about the objects it was saved from; its variables are listed without it."""
+        entry = self._entries[OBJECT_GRAPH]
+        if entry.dtype is not DType.STRING or entry.shape != () or entry.num_slices:
+            fault = self._corrupt(entry.at, entry.key, "one string", f"{entry.dtype}{list(entry.shape)}")
+            self._problems.append(fault)
+            return object_graph.NOTHING
+        try:
+            (payload,) = _Source(self, OBJECT_GRAPH, entry).texts()
+        except InputError as error:  # the shard may be elsewhere
+            self._problems.append(error)
+            return object_graph.NOTHING
+        objects = object_graph.describe(payload, self._entries, self.index)
+        self._problems.extend(objects.problems)
+        return objects
+
+    def faults(self) -> list[InputError]:
+        """Return what is wrong with the shards, told by their sizes, and with the object graph."""
+        last: dict[int, _Stored] = {}  # of each shard, the tensor that ends it
+        for entry in (*self._entries.values(), *self._pieces.values()):
+            message = entry.message
+            before = last.get(message.shard_id)
+            if not entry.num_slices and (before is None or message.offset + message.size > before.end):
+                last[message.shard_id] = entry
+        found: list[InputError] = []
+        for _, entry in sorted(last.items(), key=operator.itemgetter(0)):
+            try:
+                _Source(self, entry.key.decode("utf-8", "backslashreplace"), entry).check_shard()
+            except InputError as error:
+                found.append(error)
+        return found or self._problems
 
     def _nbytes(self, name: str) -> int:
         stored = [self._pieces.get(key) for key, _ in self._slices(name)]
@@ -279,14 +325,28 @@ class _Source:
             position += len(piece)
         return flat.view(self._dtype.numpy).reshape(self._shape)
 
+    def check_shard(self) -> None:
+        """Open the shard, and see that it is as long as this tensor needs.
+
+        Raises:
+            InputError: it is missing, too short, or something else.
+        """
+        self._shard()
+
     def strings(self) -> npt.NDArray[Any]:
+        import numpy as np
+
+        texts = self.texts()
+        array: npt.NDArray[Any] = np.empty(len(texts), object)
+        array[:] = texts
+        return array.reshape(self._shape)
+
+    def texts(self) -> list[bytes]:
         """Decode string lengths, their checksum, and the strings.
 
         The checksum runs over the lengths as 4-byte numbers (8 bytes for those that need them), not as the varints that
         stand in the file; over the checksum of the lengths; and over the strings.
         """
-        import numpy as np
-
         size = math.prod(self._shape)
         if size + _CRC_NBYTES > self._message.size:
             raise self._corrupt(0, f"lengths of {size:,} strings", f"{self._message.size:,} bytes in all")
@@ -309,11 +369,11 @@ class _Source:
         if sum(lengths) != len(payload) - start:
             raise self._corrupt(start, f"{sum(lengths):,} bytes of strings", f"{len(payload) - start:,}")
         self._check(crc32c(payload[start:], crc32c(stored, crc)))
-        array: npt.NDArray[Any] = np.empty(size, object)
-        for number, length in enumerate(lengths):
-            array[number] = payload[start : start + length]
+        texts = []
+        for length in lengths:
+            texts.append(payload[start : start + length])
             start += length
-        return array.reshape(self._shape)
+        return texts
 
     def unreadable(self) -> npt.NDArray[Any]:
         raise UnsupportedFeatureError(

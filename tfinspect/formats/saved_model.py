@@ -1,4 +1,4 @@
-"""SavedModel: reading its first MetaGraph, and writing a frozen graph as one, without TensorFlow."""
+"""SavedModel: reading the MetaGraph meant for serving, and writing a frozen graph as one, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.errors import CorruptFileError, FileMissingError, InputError, LimitError, UsageError
-from tfinspect.formats import _atomic, _tags, checkpoint, graphdef, metagraph, pbtxt
+from tfinspect.formats import _assets, _atomic, _fingerprint, _tags, checkpoint, graphdef, hub, metagraph, pbtxt
 from tfinspect.formats._file import MappedFile
+from tfinspect.formats._fingerprint import check_fingerprint
+from tfinspect.formats._problems import noted
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._tensor_proto import encode_shape
 from tfinspect.formats._wire import LEN, Cursor, len_header
@@ -19,31 +21,55 @@ from tfinspect.ir.graph import Source
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import Signature, TensorSpec
 
+__all__ = ["check_fingerprint", "read", "read_model", "read_variables", "write"]
+
 _META_GRAPHS, _GRAPH_DEF = 2, 2
 _SCHEMA_VERSION = 1
 _NAMES = ("saved_model.pb", "saved_model.pbtxt")
+_SERVE = "serve"
 _VARIABLES = ("variables", "variables")  # folder, and prefix in it
 
 
-def read(path: str | os.PathLike[str]) -> Model:
-    """Read the first MetaGraph of a SavedModel folder, or of its `saved_model.pb`, and its variables where it has any.
+def read(path: str | os.PathLike[str], *, problems: list[TfinspectError] | None = None) -> Model:
+    """Read a SavedModel folder, or its `saved_model.pb`, and its variables where it has any.
+
+    Of several MetaGraphs, that for serving is taken; else that without tags, which Hub modules have; else the first.
+
+    Args:
+        path: the folder or the file.
+        problems: where to note what is wrong with one part while the rest is wanted all the same. Assets that are
+            missing are noted there too; without a list they are nobody's concern.
 
     Raises:
         FileMissingError: the folder holds no SavedModel.
         CorruptFileError: the file is not well formed.
-        InputError: the variables cannot be read, or lie outside the folder.
+        InputError: the variables, the fingerprint or the definition of a Hub module cannot be read, or lie outside the
+            folder, and there is no list to note it in.
     """
     model = read_model(path)
-    return replace(model, checkpoint=read_variables(path))
+    folder = _folder(path)
+    if folder is None:
+        return model
+    facts = dict(model.facts)
+    facts |= noted(problems, lambda: hub.read(folder)) or {}
+    fingerprint = noted(problems, lambda: _fingerprint.read(folder))
+    if fingerprint is not None:
+        facts["fingerprint"] = str(fingerprint)
+    variables = noted(problems, lambda: read_variables(path))
+    risks = (*model.risks, *_assets.risks(str(folder), model.assets))
+    if problems is not None:
+        problems.extend(_assets.missing(str(folder), model.assets, risks))
+    return replace(model, checkpoint=variables, facts=facts, risks=risks)
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
-    """Read as `read` does, without looking for variables.
+    """Read as `read` does, without looking for anything beside the graph.
 
     Raises:
         FileMissingError: the folder holds no SavedModel.
@@ -54,13 +80,35 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     if _tags.is_text(view):
         view = memoryview(pbtxt.parse(file, "SavedModel").SerializeToString())
     cursor = Cursor(view, file.path)
-    for number, kind, _, first, last in cursor.fields(0, len(view), "SavedModel"):
-        if number == _META_GRAPHS and kind == LEN:
-            model = metagraph.decode(cursor, first, last, os.fspath(path), "saved_model")
-            if model.graph is not None:
-                model.graph.source = Source(file.path, file.size, file.sha256)
-            return model
-    raise CorruptFileError(file.path, file.size, "a MetaGraphDef", "the end of the file", structure="SavedModel")
+    places = [
+        (first, last)
+        for number, kind, _, first, last in cursor.fields(0, len(view), "SavedModel")
+        if (number, kind) == (_META_GRAPHS, LEN)
+    ]
+    if not places:
+        raise CorruptFileError(file.path, file.size, "a MetaGraphDef", "the end of the file", structure="SavedModel")
+    tag_sets = tuple(metagraph.tags(cursor, first, last) for first, last in places)
+    model = metagraph.decode(cursor, *places[_for_serving(tag_sets)], os.fspath(path), "saved_model")
+    if model.graph is not None:
+        model.graph.source = Source(file.path, file.size, file.sha256)
+    return replace(model, tag_sets=tag_sets)
+
+
+def _for_serving(tag_sets: tuple[tuple[str, ...], ...]) -> int:
+    """Return which MetaGraph is meant where nobody says so."""
+    for wanted in (lambda tags: tags == (_SERVE,), lambda tags: _SERVE in tags, lambda tags: not tags):
+        for number, tags in enumerate(tag_sets):
+            if wanted(tags):
+                return number
+    return 0
+
+
+def _folder(path: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of a SavedModel; None where its file was moved, and what stands beside it may be another's."""
+    place = Path(path)
+    if place.is_dir():
+        return place
+    return place.parent if place.name in _NAMES else None
 
 
 def _file(path: str | os.PathLike[str]) -> Path:
@@ -79,11 +127,9 @@ def read_variables(path: str | os.PathLike[str]) -> Checkpoint | None:
     Raises:
         InputError: they cannot be read, or a symbolic link leads out of the folder.
     """
-    place = Path(path)
-    if not place.is_dir():
-        if place.name not in _NAMES:  # it was moved, and what stands beside it may be another's
-            return None
-        place = place.parent
+    place = _folder(path)
+    if place is None:
+        return None
     prefix = place.joinpath(*_VARIABLES)
     if not checkpoint.is_checkpoint(prefix):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfinspect.errors import VariableNotFoundError
+from tfinspect.errors import TfinspectError, VariableNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -17,16 +17,23 @@ if TYPE_CHECKING:
 
 Role = Literal["weight", "slot", "step", "bookkeeping"]
 
-# Suffixes that TensorFlow's optimizers, moving averages and RNN-era trainers give to slot variables.
+# Suffixes that TensorFlow's optimizers, moving averages and RNN-era trainers give to slot variables; a second optimizer
+# of the same kind adds a number (`Adam_2`).
 _SLOTS = frozenset(
     {
-        "Adadelta", "Adadelta_1", "Adagrad", "AdagradDA", "Adam", "Adam_1", "AdaMax", "AdaMax_1",
-        "ExponentialMovingAverage", "Ftrl", "Ftrl_1", "Momentum", "RMSProp", "RMSProp_1", "RMSProp_2", "accum",
-        "gradient_accumulator", "gradient_squared_accumulator", "linear", "m", "momentum", "rms", "v", "vhat",
+        "Adadelta", "Adafactor", "Adagrad", "AdagradDA", "Adam", "AdaMax", "ExponentialMovingAverage", "Ftrl", "LARS",
+        "LARSOptimizer", "Momentum", "RMSProp", "accum", "adam_m", "adam_v", "biased", "gradient_accumulator",
+        "gradient_squared_accumulator", "lamb_m", "lamb_v", "linear", "local_step", "m", "momentum", "rms", "v", "vhat",
     }
 )  # fmt: skip
-_STEPS = frozenset({"global_step", "step", "iter", "save_counter"})
-_BOOKKEEPING = ("beta1_power", "beta2_power", "decay", "learning_rate", "beta_1", "beta_2", "rho", "epsilon")
+_STEPS = frozenset({"global_step", "step", "iter", "_iterations", "iterations", "save_counter"})
+_BOOKKEEPING = (
+    "beta1_power", "beta2_power", "decay", "learning_rate", "beta_1", "beta_2", "rho", "epsilon", "loss_scale",
+    "current_loss_scale", "good_steps",
+)  # fmt: skip
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_ATTRIBUTES, _SLOT = "/.ATTRIBUTES/", "/.OPTIMIZER_SLOT/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,8 @@ class Checkpoint:
         format: name of a row of `formats.FORMATS`.
         variables: by name, in the order of the file.
         files: the files it consists of, those missing included.
+        faults: looks for what is wrong with the files beyond what listing needs: shards that are missing or too short,
+            an object graph that contradicts itself. It reads no values.
     """
 
     def __init__(
@@ -72,11 +81,13 @@ class Checkpoint:
         variables: Mapping[str, VariableInfo],
         tensor: Callable[[str], Tensor],
         files: tuple[str, ...] = (),
+        faults: Callable[[], Iterable[TfinspectError]] = tuple,
     ) -> None:
         self.path = path
         self.format = format
         self.variables = variables
         self.files = files
+        self.faults = faults
         self._tensor = tensor
 
     def variable(self, name: str) -> VariableInfo:
@@ -114,38 +125,59 @@ class Checkpoint:
         return self.tensor(name).numpy()
 
 
-def roles(variables: Iterable[tuple[str, DType, tuple[int, ...]]]) -> dict[str, Role]:
-    """Guess the role of each variable from the names and shapes of all of them.
+def describe(variables: Iterable[tuple[str, DType, tuple[int, ...]]]) -> dict[str, tuple[Role, str]]:
+    """Guess the role of each variable, and which variable it serves, from the names and shapes of all of them.
 
     A slot is named after the variable it serves (`conv/weights/Momentum`), possibly under an optimizer scope
     (`optimizer/conv/weights/Adam`), and the prefix or the suffix must itself be a variable.
     """
     known = {name: (dtype, shape) for name, dtype, shape in variables}
-    found: dict[str, Role] = {}
+    is_slot: dict[str, bool] = {}
+    found: dict[str, tuple[Role, str]] = {}
     for name, (dtype, shape) in known.items():
+        if _ATTRIBUTES in name or name == OBJECT_GRAPH:
+            found[name] = _of_object(name, dtype, shape, known)
+            continue
         parent, _, leaf = name.rpartition("/")
-        if name.startswith("_CHECKPOINTABLE_OBJECT_GRAPH") or "/.ATTRIBUTES/OBJECT_CONFIG_JSON" in name:
-            found[name] = "bookkeeping"
-        elif "/.OPTIMIZER_SLOT/" in name:
-            found[name] = "slot"
-        elif dtype.is_integer and shape == () and _leaf(name) in _STEPS:
-            found[name] = "step"
-        elif shape == () and _leaf(name).startswith(_BOOKKEEPING) and parent not in known:
-            found[name] = "bookkeeping"
-        elif leaf in _SLOTS and _serves(parent, known):
-            found[name] = "slot"
+        slot = is_slot.get(leaf)
+        if slot is None:
+            slot = is_slot[leaf] = leaf in _SLOTS or leaf.rstrip("0123456789").removesuffix("_") in _SLOTS
+        serves = _served(parent, known) if slot else ""
+        if shape == () and dtype.is_integer and leaf in _STEPS and not serves:
+            found[name] = ("step", "")
+        elif shape == () and leaf.startswith(_BOOKKEEPING) and parent not in known:
+            found[name] = ("bookkeeping", "")
         else:
-            found[name] = "weight"
+            found[name] = ("slot", serves) if serves else ("weight", "")
     return found
 
 
-def _leaf(name: str) -> str:
-    return name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE").rsplit("/", 1)[-1]
+def _of_object(name: str, dtype: DType, shape: tuple[int, ...], known: Mapping[str, object]) -> tuple[Role, str]:
+    """Tell the role from a key that is a path through objects, as far as the path alone says it."""
+    path, _, attribute = name.rpartition(_ATTRIBUTES)
+    if not path or attribute == "OBJECT_CONFIG_JSON":
+        return "bookkeeping", ""
+    served, slot, _ = path.partition(_SLOT)
+    if slot:
+        return "slot", served + VALUE if served + VALUE in known else ""
+    owner, _, leaf = path.rpartition("/")
+    if "keras_api/metrics/" in path:
+        return "bookkeeping", ""
+    if shape == ():
+        if leaf in _STEPS and dtype.is_integer:
+            return "step", ""
+        if leaf.lstrip("_").startswith(_BOOKKEEPING) or (leaf == "momentum" and f"{owner}/iter{VALUE}" in known):
+            return "bookkeeping", ""
+    optimizer, _, members = owner.rpartition("/")
+    if members == "_variables" and f"{optimizer}/_iterations{VALUE}" in known:
+        return "slot", ""
+    return "weight", ""
 
 
-def _serves(parent: str, known: Mapping[str, object]) -> bool:
+def _served(parent: str, known: Mapping[str, object]) -> str:
+    """Return the variable that a slot's name, without its last part, stands for; empty where there is none."""
     while parent:
         if parent in known:
-            return True
+            return parent
         _, _, parent = parent.partition("/")
-    return False
+    return ""
