@@ -19,8 +19,9 @@ from tfinspect.api.describe import (
     describe_layers,
     describe_operators,
 )
-from tfinspect.errors import AlreadyConnectedError, UsageError
+from tfinspect.errors import AlreadyConnectedError, IncompleteCheckpointError, UsageError
 from tfinspect.ir.signature import TensorSpec
+from tfinspect.surgery.reached_functions import functions_of_signatures
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
     model = formats.open_model(path, problems=[])
     graph = None if model.graph is None else describe_graph(model.graph, inputs)
     starts, ends = _ends(model, graph)
+    lists_without = (IncompleteCheckpointError,) if kind.kinds == ("checkpoint",) else ()  # they are in missing_files
     return Info(
         model.path,
         model.format,
@@ -113,7 +115,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         starts,
         ends,
         dict(model.signatures),
-        {},
+        {} if model.graph is None else functions_of_signatures(model.graph, model.signatures),
         model.tags,
         model.tag_sets,
         tuple(model.assets),
@@ -121,20 +123,25 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         describe_operators(model),
         dict(model.training),
         dict(model.facts),
-        model.problems,
+        tuple(problem for problem in model.problems if not isinstance(problem, lists_without)),
         _next(model, graph),
     )
 
 
 def _ends(model: Model, graph: GraphInfo | None) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    signature = model.signatures.get(_SERVING)
-    if signature is None and len(model.signatures) == 1:
-        (signature,) = model.signatures.values()
+    signature = _signature(model)
     if signature is not None:
         return signature.inputs, signature.outputs
     if graph is None:
         return (), ()
     return _specs(graph.inputs), _specs(graph.outputs)
+
+
+def _signature(model: Model) -> Signature | None:
+    """Return the signature that is meant where none is named: the default one, or the only one."""
+    if len(model.signatures) == 1:
+        return next(iter(model.signatures.values()))
+    return model.signatures.get(_SERVING)
 
 
 def _specs(ends: tuple[Endpoint, ...]) -> tuple[TensorSpec, ...]:
@@ -159,7 +166,7 @@ def _next(model: Model, graph: GraphInfo | None) -> str:
         return f"tfinspect vars {path}" if model.checkpoint is not None else ""
     if graph.variable_count and model.checkpoint is None:
         return f"tfinspect nodes {path} --only outputs"
-    if not graph.outputs_certain:
+    if not graph.outputs_certain and _signature(model) is None:
         joint = _unconnected(model.graph, graph)
         if joint is not None:
             return f"tfinspect graft {path} --bottleneck {shlex.quote(str(joint))} -o connected.pb"

@@ -9,12 +9,13 @@ from tfinspect.cli.terminal import escape, shorten
 from tfinspect.ir.shapes import format_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tfinspect.api.describe import CheckpointInfo, GraphInfo, HeadInfo, LayerInfo
     from tfinspect.api.info import Info
     from tfinspect.api.survey import Survey
     from tfinspect.cli.terminal import Terminal
+    from tfinspect.ir.checks import Check
 
 _SHOWN = 5
 _LAYERS_SHOWN = 25
@@ -32,7 +33,7 @@ def show_info(terminal: Terminal, found: Info) -> None:
         if tags != found.tags:
             terminal.entry("other tags", ", ".join(tags) or "(none)", note="another graph with the same variables")
     if found.graph:
-        _graph(terminal, found.graph)
+        _graph(terminal, found.graph, ends=not found.signatures)
     if found.operators:
         _operators(terminal, found.operators)
     if found.checkpoint:
@@ -66,6 +67,13 @@ def show_survey(terminal: Terminal, found: Survey) -> None:
     )
     rest = "" if found.complete else "; the folder is too large to be looked through whole"
     terminal.note(f"{plural(len(found.members), 'model')}, {plural(found.other_files, 'other file')}{rest}")
+
+
+def show_checks(terminal: Terminal, checks: Sequence[Check]) -> None:
+    """Print what comparing checksums gave."""
+    styles = {"ok": "good", "failed": "error", "not checked": "warn"}
+    for check in checks:
+        terminal.entry(check.status, check.what, check.detail, style=styles[check.status])
 
 
 def _signatures(terminal: Terminal, found: Info) -> None:
@@ -131,14 +139,14 @@ def _title(terminal: Terminal, found: Info) -> None:
     terminal.line(", ".join(words))
 
 
-def _graph(terminal: Terminal, graph: GraphInfo) -> None:
+def _graph(terminal: Terminal, graph: GraphInfo, *, ends: bool) -> None:
     _counts(terminal, graph)
-    for end in graph.inputs:
+    for end in graph.inputs if ends else ():
         terminal.entry("input", str(end.ref), *kind_cells(terminal, end.dtype, end.shape), note=end.note)
     for flag in graph.flags:
         terminal.entry("flag", str(flag.ref), f"{flag.value} for inference", note=flag.why)
     word = "output" if graph.outputs_certain else "output?"
-    for end in graph.outputs:
+    for end in graph.outputs if ends else ():
         terminal.entry(word, str(end.ref), *kind_cells(terminal, end.dtype, end.shape), note=end.note)
     shown = graph.bottlenecks if terminal.verbose or not terminal.is_tty else graph.bottlenecks[:_SHOWN]
     for cut in shown:

@@ -19,6 +19,9 @@ def command(
     path: Annotated[str, typer.Argument(metavar="PATH", help="Any model file or folder", show_default=False)],
     *,
     inputs: Inputs = None,
+    checksums: Annotated[
+        bool, typer.Option("--checksums", help="Read everything and compare every checksum", show_default=False)
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -33,6 +36,8 @@ def command(
         $ tfinspect info model.pb
       What is in this folder?
         $ tfinspect info models/
+      Has it come over whole?
+        $ tfinspect info saved_model/ --checksums
       For a script
         $ tfinspect info model.pb --json
     """  # noqa: D301 - \b is click's mark
@@ -42,6 +47,9 @@ def command(
     from tfinspect.cli.info_text import show_info, show_survey
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
+    if checksums:
+        _compare_checksums(terminal, path)
+        return
     members = survey(path)
     if members is not None:
         if json:
@@ -56,6 +64,28 @@ def command(
     else:
         show_info(terminal, found)
     _end(terminal, found.problems)
+
+
+def _compare_checksums(terminal: Terminal, path: str) -> None:
+    from tfinspect.api.checksums import checksums
+    from tfinspect.cli.info_text import show_checks
+    from tfinspect.errors import InputError
+
+    with terminal.phase("reading everything"):
+        checks = list(checksums(path))
+    failed = [check for check in checks if check.status == "failed"]
+    if terminal.json_mode:
+        rows = [{"what": c.what, "status": c.status, "detail": c.detail} for c in checks]
+        terminal.json("checksums/1", {"path": path, "whole": not failed, "checks": rows})
+    else:
+        show_checks(terminal, checks)
+    if failed:
+        raise InputError(
+            f"{path} is damaged: {failed[0].what}: {failed[0].detail}",
+            details=[f"{c.what}: {c.detail}" for c in failed[1:8]],
+            hint="copy it again from where it was saved",
+            evidence={"path": path, "failed": [c.what for c in failed]},
+        )
 
 
 def _end(terminal: Terminal, problems: Sequence[TfinspectError]) -> None:
