@@ -19,7 +19,7 @@ from tfinspect.api.describe import (
     describe_layers,
     describe_operators,
 )
-from tfinspect.errors import AlreadyConnectedError, IncompleteCheckpointError, UsageError
+from tfinspect.errors import AlreadyConnectedError, UsageError
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.reached_functions import functions_of_signatures
 from tfinspect.surgery.shapes import TensorTypes
@@ -102,7 +102,6 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
     model = formats.open_model(path, problems=[])
     graph = None if model.graph is None else describe_graph(model.graph, inputs)
     starts, ends = _ends(model, graph)
-    lists_without = (IncompleteCheckpointError,) if kind.kinds == ("checkpoint",) else ()  # they are in missing_files
     return Info(
         model.path,
         model.format,
@@ -123,7 +122,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         describe_operators(model),
         dict(model.training),
         dict(model.facts),
-        tuple(problem for problem in model.problems if not isinstance(problem, lists_without)),
+        model.problems,
         _next(model, graph),
     )
 

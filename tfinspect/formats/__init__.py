@@ -11,7 +11,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tfinspect.errors import WrongKindError
+from tfinspect.errors import IncompleteCheckpointError, WrongKindError
 from tfinspect.formats._identify import BY_NAME, FORMATS, Format, identify
 from tfinspect.formats._problems import noted
 from tfinspect.ir.model import Model
@@ -51,11 +51,14 @@ def open_model(path: PathLike, *, problems: list[TfinspectError] | None = None) 
     Raises:
         InputError: it cannot be read, or is of no format known here; or a part of it cannot, and there is no list.
     """
-    model = _open(path, identify(path), problems)
+    row = identify(path)
+    model = _open(path, row, problems)
     if problems is None:
         return model
     if model.checkpoint is not None:
-        problems.extend(model.checkpoint.faults())
+        # a checkpoint may well be listed without its shards; a model that lacks them is broken
+        listed = IncompleteCheckpointError if row.kinds == ("checkpoint",) else ()
+        problems.extend(fault for fault in model.checkpoint.faults() if not isinstance(fault, listed))
     return replace(model, problems=(*model.problems, *problems))
 
 
