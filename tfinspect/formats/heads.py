@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import lzma
-import math
 import os
 import re
-import zipfile
-import zlib
-from tokenize import TokenError
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tfinspect.errors import CorruptFileError, InputError, LimitError
-from tfinspect.formats._file import open_regular
+from tfinspect.errors import InputError
+from tfinspect.formats._npz import read_arrays
 from tfinspect.ir.head import ACTIVATIONS, DenseHead, DenseLayer
 from tfinspect.ir.tensors import Tensor
 
@@ -23,10 +17,6 @@ if TYPE_CHECKING:
 
 _LINEAR: Final = frozenset({"", "none", "identity", "linear"})
 _MAX_NBYTES = 1 << 30  # of all arrays; a head of 100,000 classes on 2,048 features takes 0.8 GB
-_MAX_RATIO = 1000
-_MAX_HEADER_NBYTES = 1 << 16  # NumPy refuses longer ones
-# what NumPy lets through of reading a header as Python's words for a dictionary
-_HEADER_ERRORS: Final = (ValueError, TypeError, SyntaxError, TokenError, MemoryError, RecursionError, EOFError)
 _MATRIX_RANK = 2
 _LAYER = re.compile(r"(0|[1-9][0-9]{0,3})/weights")
 _FLOAT_NBYTES: Final = frozenset({2, 4, 8})
@@ -41,7 +31,7 @@ def read(path: str | os.PathLike[str]) -> DenseHead:
         LimitError: the archive unpacks to far more than any head takes.
     """
     name = os.fspath(path)
-    arrays = _arrays(name)
+    arrays = read_arrays(name, max_nbytes=_MAX_NBYTES)
     numbers = sorted(int(match[1]) for key in arrays if (match := _LAYER.fullmatch(key)))
     if "weights" in arrays and numbers:
         raise InputError(
@@ -131,68 +121,3 @@ def _labels(path: str, arrays: dict[str, npt.NDArray[Any]], classes: int) -> tup
             evidence={"path": path, "labels": len(labels), "classes": classes},
         )
     return labels
-
-
-def _arrays(path: str) -> dict[str, npt.NDArray[Any]]:
-    with os.fdopen(open_regular(path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-                total = sum(info.file_size for info in archive.infolist())
-                if total > _MAX_NBYTES or total > max(_MAX_RATIO * size, 1 << 20):
-                    raise LimitError(
-                        f"{path} has {size:,} bytes and would unpack to {total:,}",
-                        evidence={"path": path, "nbytes": size, "unpacked": total},
-                    )
-                arrays: dict[str, npt.NDArray[Any]] = {}
-                for info in members:
-                    name = info.filename.removesuffix(".npy")
-                    if name in arrays:
-                        raise InputError(f"{path} holds `{name}` twice", evidence={"path": path, "array": name})
-                    with archive.open(info) as member:
-                        arrays[name] = _array(path, name, member, info.file_size)
-        except (
-            zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError
-        ) as error:  # fmt: skip
-            words = str(error).lower() or "damage"
-            raise CorruptFileError(path, 0, "a zip archive of arrays", words, structure="zip") from None
-        except (ValueError, OverflowError) as error:
-            raise InputError(f"{path} is no archive of arrays: {_line(error)}", evidence={"path": path}) from None
-    return arrays
-
-
-def _line(error: Exception) -> str:
-    first = (str(error).splitlines() or [""])[0].lower()
-    return first or type(error).__name__
-
-
-def _array(path: str, name: str, member: IO[bytes], nbytes: int) -> npt.NDArray[Any]:
-    """Read one array; what its header declares is compared with its size before memory is taken for it."""
-    import numpy as np
-
-    what, evidence = f"{path}: `{name}`", {"path": path, "array": name}
-    header = io.BytesIO(member.read(_MAX_HEADER_NBYTES))
-    try:
-        version = np.lib.format.read_magic(header)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:
-            raise InputError(f"{what} is of version {version[0]}.{version[1]} of the .npy format", evidence=evidence)
-        shape, fortran, dtype = read(header)
-    except _HEADER_ERRORS as error:
-        raise InputError(f"{what} is no array: {_line(error)}", evidence=evidence) from None
-    if dtype.hasobject:
-        raise InputError(
-            f"{what} holds pickled Python objects, and reading those would run code from the file", evidence=evidence
-        )
-    wanted, found = math.prod(shape) * dtype.itemsize, nbytes - header.tell()
-    if min(shape, default=0) < 0 or wanted != found:
-        raise InputError(
-            f"{what} is {dtype} of shape {list(shape)}, {wanted:,} bytes, but has {found:,}",
-            evidence={**evidence, "shape": list(shape), "expected": wanted, "found": found},
-        )
-    data = header.read() + member.read()
-    if len(data) != found:
-        raise EOFError(f"`{name}` is cut short")
-    array: npt.NDArray[Any] = np.frombuffer(data, dtype) if data else np.empty(0, dtype)
-    return array.reshape(shape, order="F" if fortran else "C")

@@ -1,0 +1,109 @@
+"""Bottleneck features as `.npz`: `features`, `labels`, `classes`, `files`, `split`, and `made`, which is JSON text."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from tfinspect.errors import InputError
+from tfinspect.formats._npz import read_arrays, write_arrays
+from tfinspect.ir.features import SPLITS, Features
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tfinspect.ir.features import Split
+
+MEMBERS: Final = frozenset({"features.npy", "labels.npy", "split.npy"})
+"""Members of the archive by which it is known."""
+_MAX_NBYTES = 1 << 36
+_MATRIX_RANK = 2
+
+
+def read(path: str | os.PathLike[str]) -> Features:
+    """Read features.
+
+    Raises:
+        CorruptFileError: the archive is damaged.
+        InputError: an array is missing, of the wrong kind, or does not fit the others; file and array are named.
+    """
+    name = os.fspath(path)
+    arrays = read_arrays(name, max_nbytes=_MAX_NBYTES)
+    features, labels = _array(name, arrays, "features", "f", _MATRIX_RANK), _array(name, arrays, "labels", "iuf", 0)
+    classes, files, split = (_words(name, arrays, key) for key in ("classes", "files", "split"))
+    count = len(features)
+    for key, length in (("labels", len(labels)), ("files", len(files)), ("split", len(split))):
+        if length != count:
+            raise _wrong(name, key, f"has {length:,} entries for {count:,} images")
+    unknown = sorted(set(split) - set(SPLITS))
+    if unknown:
+        raise _wrong(name, "split", f"has the word `{unknown[0][:40]}`; {', '.join(SPLITS)} were expected")
+    if (
+        labels.ndim == 1
+        and labels.dtype.kind in "iu"
+        and count
+        and not 0 <= labels.min() <= labels.max() < len(classes)
+    ):
+        raise _wrong(name, "labels", f"has numbers from {labels.min()} to {labels.max()} for {len(classes)} classes")
+    import numpy as np
+
+    return Features(
+        features.astype(np.float32, copy=False),
+        labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64, copy=False),
+        classes,
+        files,
+        cast("tuple[Split, ...]", split),
+        _made(name, arrays),
+    )
+
+
+def write(features: Features, path: str | os.PathLike[str], *, force: bool = False) -> int:
+    """Write features, whole or not at all, and return the size of the file in bytes.
+
+    Raises:
+        OutputExistsError: the file exists and `force` is not set.
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    import numpy as np
+
+    arrays = {
+        "features": features.features,
+        "labels": features.labels,
+        "classes": np.array(features.classes, np.str_),
+        "files": np.array(features.files, np.str_),
+        "split": np.array(features.split, np.str_),
+        "made": np.array(json.dumps(dict(features.made))),
+    }
+    return write_arrays(path, arrays, force=force)
+
+
+def _array(path: str, arrays: dict[str, npt.NDArray[Any]], key: str, kinds: str, rank: int) -> npt.NDArray[Any]:
+    found = arrays.get(key)
+    if found is None:
+        raise _wrong(path, key, "is missing")
+    if found.dtype.kind not in kinds or found.ndim < 1 or (rank and found.ndim != rank):
+        raise _wrong(path, key, f"is {found.dtype} of shape {list(found.shape)}, which it cannot be")
+    return found
+
+
+def _words(path: str, arrays: dict[str, npt.NDArray[Any]], key: str) -> tuple[str, ...]:
+    found = _array(path, arrays, key, "US", 1)
+    return tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in found.tolist())
+
+
+def _made(path: str, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    found = arrays.get("made")
+    if found is None:
+        return {}
+    try:
+        made = json.loads(str(found.reshape(-1)[0]))
+    except (ValueError, IndexError, RecursionError):
+        made = None
+    if not isinstance(made, dict):
+        raise _wrong(path, "made", "is not the JSON object that it should be")
+    return made
+
+
+def _wrong(path: str, key: str, what: str) -> InputError:
+    return InputError(f"{path}: `{key}` {what}", evidence={"path": path, "array": key})
