@@ -49,9 +49,9 @@ def _count(body: _Body, *keys: str) -> int:
 
 def _counts(body: _Body, key: str) -> tuple[int, ...]:
     values = body.get(key)
-    if isinstance(values, list) and 1 <= len(values) <= _MAX_AXES:
-        if all(type(value) is int and 0 <= value < _MAX_NUMBER for value in values):
-            return tuple(values)
+    numbers = values if isinstance(values, list) and len(values) <= _MAX_AXES else []
+    if numbers and all(type(value) is int and 0 <= value < _MAX_NUMBER for value in numbers):
+        return tuple(numbers)
     raise SizeUnknownError(f"`{key}` is {values!r:.40}, a list of numbers was expected")
 
 

@@ -131,8 +131,8 @@ def read_header(head: bytes | memoryview, nbytes: int, path: str, *, base: int =
     shape, strides = tuple(numbers[1 : 1 + rank]), tuple(numbers[1 + rank : 1 + 2 * rank])
     if min(shape, default=0) < 0 or min(strides, default=0) < 0 or numbers[-1] not in _ORDERS:
         raise reader.damage(at, "a shape, strides and an order", f"{list(numbers)}")
-    at = reader.at
     allocation, count, _, dtype = reader.buffer("the values")
+    at = reader.at
     wanted, found = count * dtype.itemsize, nbytes - reader.at
     if wanted != found:
         raise reader.damage(at, f"{count:,} {dtype} values, {counted(wanted, 'byte')}", f"{counted(found, 'byte')}")
