@@ -58,7 +58,7 @@ class Sample:
         """Names in the zip archive that the file is; none where it is no whole archive."""
         if bytes(self.view[:4]) != b"PK\x03\x04":
             return frozenset()
-        from tfinspect.formats._foreign import zip_names
+        from tfinspect.formats._foreign_archives import zip_names
 
         return frozenset(zip_names(self.path) or ())
 
