@@ -45,6 +45,7 @@ FILES = {
     "dense.onnx": "onnx",
     "saved_model/saved_model.pb": "saved_model",
     "head.npz": "head_npz",
+    "dl4j.zip": "dl4j",
 }
 NAMES = {
     **FILES,
@@ -147,10 +148,12 @@ FOREIGN: dict[str, tuple[bytes, str, str | None]] = {
     ),
     "gzip": (gzipped(GRAPH), "is compressed with gzip", "gunzip -c {path} > {stem}"),
     "tar.gz": (
-        gzipped(tarred(GRAPH)), "is a gzip-compressed tar archive", "tfinspect reads what is inside: tar -xzf {path}"
+        gzipped(tarred(GRAPH)), "is a gzip-compressed tar archive",
+        "mkdir -p {stem} && tar -xzf {path} -C {stem} && tfinspect info {inside}",
+
     ),
-    "tar": (tarred(GRAPH), "is a tar archive", "tfinspect reads what is inside: tar -xf {path}"),
-    "zip": (zipped("graph.pb"), "is a zip archive", "tfinspect reads what is inside: unzip {path} -d {stem}"),
+    "tar": (tarred(GRAPH), "is a tar archive", "mkdir -p {stem} && tar -xf {path} -C {stem} && tfinspect info {inside}"),
+    "zip": (zipped("graph.pb"), "is a zip archive", "unzip {path} -d {stem} && tfinspect info {inside}"),
     "damaged zip": (zipped("graph.pb")[:-30], "is a damaged zip archive", "copy or download it again"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, as Keras writes for .h5", EXPORT),
     "Keras 3": (zipped("metadata.json", "config.json"), "is a Keras 3 archive (.keras)", EXPORT),
@@ -161,7 +164,6 @@ FOREIGN: dict[str, tuple[bytes, str, str | None]] = {
         "is a Python pickle",
         "loading it would run code from it; export the model to ONNX where it was made",
     ),
-    "Deeplearning4j": (zipped("configuration.json", "coefficients.bin"), "is a Deeplearning4j model", None),
     "JPEG": ((FIXTURES / "photo.jpg").read_bytes(), "is a JPEG image", "name the model, not what it is fed with"),
     "TensorFlow Lite": (
         b"\x1c\0\0\0TFL3" + bytes(40),
@@ -208,7 +210,10 @@ def test_what_is_no_model_is_told_by_name(name: str, tmp_path: Path) -> None:
         assert caught.value.details[0] == f"{len(data):,} bytes"
         assert caught.value.details[1] == f"first bytes {data[:16].hex(' ')}"
         assert caught.value.details[2] == f"last bytes  {data[-16:].hex(' ')}"
-    places = {"path": shlex.quote(str(path)), "stem": shlex.quote(str(path.with_suffix("")))}
+    stem = path.with_suffix("")
+    places = {
+        word: shlex.quote(str(at)) for word, at in (("path", path), ("stem", stem), ("inside", stem / "graph.pb"))
+    }
     assert caught.value.hint == (
         hint.format(**places) if (hint and "inside" in hint) or "gunzip" in str(hint) else hint
     )

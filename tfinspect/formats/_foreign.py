@@ -2,64 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import zipfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tfinspect.errors import UnknownFormatError
-from tfinspect.formats._file import head_and_tail, open_regular
+from tfinspect.formats._file import MappedFile, head_and_tail
+from tfinspect.formats._foreign_archives import BY_MAGIC
+from tfinspect.formats._foreign_binary import binary_kind
+from tfinspect.formats._foreign_kind import NAME_THE_MODEL, Kind
+from tfinspect.formats._foreign_text import text_kind
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-_HEAD_NBYTES = 1024
-_TAR_MAGIC = slice(257, 262)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a file is.
-
-    Attributes:
-        title: with its article, as in "... is a JPEG image".
-        hint: what to do; `{path}` and `{stem}` are filled in, quoted for a shell.
-    """
-
-    title: str
-    hint: str = ""
-
+_HEAD_NBYTES = 1 << 13
+_ZERO_NBYTES = 1 << 10
 
 _EXPORT_AGAIN = "where the model was made, write it as a SavedModel: model.export('FOLDER')"
-_UNZIP = "tfinspect reads what is inside: unzip {path} -d {stem}"
-_UNTAR = "tfinspect reads what is inside: tar -xf {path}"
-_DOWNLOAD_AGAIN = "a page was saved in place of the file: download it again, with curl -fL from the file's own address"
-_NAME_THE_MODEL = "name the model, not what it is fed with"
 
 _MAGIC: Final = (
-    (0, b"version https://git-lfs.github.com/spec/", _Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
-    (0, b"version https://hawser.github.com/spec/", _Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
-    (0, b"\x89HDF\r\n\x1a\n", _Kind("an HDF5 file, as Keras writes for .h5", _EXPORT_AGAIN)),
-    (0, b"\xff\xd8\xff", _Kind("a JPEG image", _NAME_THE_MODEL)),
-    (0, b"\x89PNG\r\n\x1a\n", _Kind("a PNG image", _NAME_THE_MODEL)),
-    (0, b"GIF8", _Kind("a GIF image", _NAME_THE_MODEL)),
-    (0, b"BZh", _Kind("compressed with bzip2", "bunzip2 -k {path}")),
-    (0, b"\xfd7zXZ\x00", _Kind("compressed with xz", "unxz -k {path}")),
-    (0, b"\x28\xb5\x2f\xfd", _Kind("compressed with Zstandard", "unzstd {path}")),
-    (0, b"7z\xbc\xaf\x27\x1c", _Kind("a 7-Zip archive", "7z x {path}")),
-    (0, b"Rar!", _Kind("a RAR archive", "unrar x {path}")),
-    (0, b"\x93NUMPY", _Kind("a NumPy array (.npy)", "a head is an .npz file with the arrays `weights` and `biases`")),
-    (0, b"\x7fELF", _Kind("a program, not a model")),
-    (0, b"%PDF", _Kind("a PDF document")),
-    (4, b"TFL3", _Kind("a TensorFlow Lite model", "use the model it was converted from: a .pb or a SavedModel")),
-    (257, b"ustar", _Kind("a tar archive", _UNTAR)),
-)
-_PYTORCH_MAGIC = b"l\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # first thing in files of torch.save before 1.6
-_PICKLE = _Kind("a Python pickle", "loading it would run code from it; export the model to ONNX where it was made")
-_PYTORCH = _Kind("a PyTorch file", "loading it would run code from it; export the model to ONNX where it was made")
+    (0, b"version https://git-lfs.github.com/spec/", Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
+    (0, b"version https://hawser.github.com/spec/", Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
+    (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file, as Keras writes for .h5", _EXPORT_AGAIN)),
+    (0, b"\xff\xd8\xff", Kind("a JPEG image", NAME_THE_MODEL)),
+    (0, b"\x89PNG\r\n\x1a\n", Kind("a PNG image", NAME_THE_MODEL)),
+    (0, b"GIF8", Kind("a GIF image", NAME_THE_MODEL)),
+    (0, b"BZh", Kind("compressed with bzip2", "bunzip2 -k {path}")),
+    (0, b"\xfd7zXZ\x00", Kind("compressed with xz", "unxz -k {path}")),
+    (0, b"\x28\xb5\x2f\xfd", Kind("compressed with Zstandard", "unzstd {path}")),
+    (0, b"7z\xbc\xaf\x27\x1c", Kind("a 7-Zip archive", "7z x {path}")),
+    (0, b"Rar!", Kind("a RAR archive", "unrar x {path}")),
+    (0, b"\x93NUMPY", Kind("a NumPy array (.npy)", "a head is an .npz file with the arrays `weights` and `biases`")),
+    (0, b"\x7fELF", Kind("a program, not a model")),
+    (0, b"%PDF", Kind("a PDF document")),
+    (4, b"TFL3", Kind("a TensorFlow Lite model", "use the model it was converted from: a .pb or a SavedModel")),
+    (0, b"\xac\xed\x00\x05", Kind("a serialized Java object", "loading it could run code; save the model anew")),
+    (
+        0, b"\x83\xaf\x70\xd1\x0d\x88\x4a\x3f",
+        Kind("a graph split into chunks (saved_model.cpb)", "write it again with less than 2 GB of constants"),
+    ),
+    (0, b"GGUF", Kind("a GGUF file (llama.cpp)")),
+)  # fmt: skip
 
 
 def unknown(path: str) -> UnknownFormatError:
@@ -67,15 +48,21 @@ def unknown(path: str) -> UnknownFormatError:
     head, _, size = head_and_tail(path, _HEAD_NBYTES)
     first, last, _ = head_and_tail(path)
     kind = _kind(path, head, size)
-    name = Path(path).name
-    stem = str(Path(path).with_suffix("")) if Path(path).suffix else path + ".d"
+    place = Path(path)
+    stem = str(place.with_suffix("")) if place.suffix else path + ".d"
+    if stem.endswith(".tar"):
+        stem = stem.removesuffix(".tar")
+    places = {"path": path, "stem": stem, "folder": str(place.parent), "inside": str(Path(stem, kind.inside))}
+    hint = kind.hint
+    if not hint and (place.parent / "saved_model.pb").is_file():
+        hint = "tfinspect info {folder}"
     return UnknownFormatError(
         f"{path} is {kind.title}",
-        details=(f"{size:,} bytes", f"first bytes {first.hex(' ')}", f"last bytes  {last.hex(' ')}"),
-        hint=kind.hint.format(path=shlex.quote(path), stem=shlex.quote(stem)) or None,
+        details=(f"{size:,} bytes", f"first bytes {first.hex(' ')}", f"last bytes  {last.hex(' ')}", *kind.details),
+        hint=hint.format(**{word: shlex.quote(value) for word, value in places.items()}) or None,
         evidence={
             "path": path,
-            "name": name,
+            "name": place.name,
             "size": size,
             "kind": kind.title,
             "first_bytes": first.hex(),
@@ -84,79 +71,20 @@ def unknown(path: str) -> UnknownFormatError:
     )
 
 
-def _kind(path: str, head: bytes, size: int) -> _Kind:
+def _kind(path: str, head: bytes, size: int) -> Kind:
     for offset, magic, kind in _MAGIC:
         if head.startswith(magic, offset):
             return kind
-    if head.startswith(b"\x1f\x8b"):
-        return _gzip(head)
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _zip(path)
-    if _PYTORCH_MAGIC in head[:32]:
-        return _PYTORCH
-    if head[:1] == b"\x80" and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
-        return _PICKLE
-    if not head.strip(b"\0"):
-        return _Kind(
-            f"not a model: its first {len(head):,} bytes are all zero", "the download broke off; download it again"
+    for offset, magic, tell in BY_MAGIC:
+        if head.startswith(magic, offset):
+            return tell(path)
+    zeros = head[:_ZERO_NBYTES]
+    if not zeros.strip(b"\0"):
+        return Kind(
+            f"not a model: its first {len(zeros):,} bytes are all zero", "the download broke off; download it again"
         )
-    return _text(head, size) or _Kind("of no format that tfinspect knows")
-
-
-def _text(head: bytes, size: int) -> _Kind | None:
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:64].lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return _Kind("an HTML page", _DOWNLOAD_AGAIN)
-    if start.startswith((b"<?xml", b"<error")):
-        return _Kind("XML text", _DOWNLOAD_AGAIN)
-    try:
-        text = head.decode("utf-8", "strict" if size <= len(head) else "ignore")
-    except UnicodeDecodeError:
-        return None
-    if any(ord(c) < ord(" ") and c not in "\t\n\r\f" for c in text):
-        return None
-    if start.startswith((b"{", b"[")):
-        return _Kind("JSON text")
-    return _Kind("text, but not the text of a graph")
-
-
-def _gzip(head: bytes) -> _Kind:
-    try:
-        inside = zlib.decompressobj(wbits=31).decompress(head, 512)
-    except zlib.error:
-        inside = b""
-    if inside[_TAR_MAGIC] == b"ustar":
-        return _Kind("a gzip-compressed tar archive", "tfinspect reads what is inside: tar -xzf {path}")
-    return _Kind("compressed with gzip", "gunzip -c {path} > {stem}")
-
-
-def _zip(path: str) -> _Kind:
-    names = zip_names(path)
-    if names is None:
-        return _Kind("a damaged zip archive", "copy or download it again")
-    leaves = {name.rsplit("/", 1)[-1] for name in names}
-    if {"metadata.json", "config.json"} <= leaves:
-        return _Kind("a Keras 3 archive (.keras)", _EXPORT_AGAIN)
-    if "data.pkl" in leaves:
-        return _PYTORCH
-    if {"configuration.json", "coefficients.bin"} <= leaves:
-        return _Kind("a Deeplearning4j model")
-    if names and all(name.endswith(".npy") for name in names):
-        if "features.npy" in names:
-            return _Kind("a NumPy archive of features", "a head is an .npz file with the arrays `weights` and `biases`")
-        return _Kind(
-            "a NumPy archive, but not a head: it has no array named `weights` or `0/weights`",
-            "arrays in it: "
-            + ", ".join(sorted(n.removesuffix(".npy") for n in names)[:6]).replace("{", "(").replace("}", ")"),
-        )
-    return _Kind("a zip archive", _UNZIP)
-
-
-def zip_names(path: str) -> Collection[str] | None:
-    """Return the names in a zip archive, or None where its directory is damaged."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                return archive.namelist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError):
-            return None
+    return (
+        binary_kind(head, size, MappedFile(path).view)
+        or text_kind(head, size)
+        or Kind("of no format that tfinspect knows")
+    )

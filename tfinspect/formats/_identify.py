@@ -53,6 +53,15 @@ class Sample:
 
         return _checkpoint_names.table_version(self.path)
 
+    @functools.cached_property
+    def members(self) -> frozenset[str]:
+        """Names in the zip archive that the file is; none where it is no whole archive."""
+        if bytes(self.view[:4]) != b"PK\x03\x04":
+            return frozenset()
+        from tfinspect.formats._foreign_archives import zip_names
+
+        return frozenset(zip_names(self.path) or ())
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -81,11 +90,7 @@ class Format:
 
 
 def _is_head(sample: Sample) -> bool:
-    if bytes(sample.view[:4]) != b"PK\x03\x04":
-        return False
-    from tfinspect.formats._foreign import zip_names
-
-    names = zip_names(sample.path) or ()
+    names = sample.members
     return ("weights.npy" in names or "0/weights.npy" in names) and all(name.endswith(".npy") for name in names)
 
 
@@ -111,6 +116,10 @@ FORMATS: Final = (
     Format(
         "saved_model", "SavedModel", "saved_model", ("graph", "checkpoint", "signatures", "assets"),
         lambda s: s.word in _tags.SAVED_MODEL_WORDS or _tags.looks_like(s.view, _tags.SAVED_MODEL),
+    ),
+    Format(
+        "dl4j", "Deeplearning4j model", "dl4j", ("layers", "checkpoint"),
+        lambda s: {"configuration.json", "coefficients.bin"} <= s.members,
     ),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
 )  # fmt: skip
