@@ -163,11 +163,6 @@ FOREIGN: dict[str, tuple[bytes, str, str | None]] = {
     ),
     "Deeplearning4j": (zipped("configuration.json", "coefficients.bin"), "is a Deeplearning4j model", None),
     "JPEG": ((FIXTURES / "photo.jpg").read_bytes(), "is a JPEG image", "name the model, not what it is fed with"),
-    "TensorFlow Lite": (
-        b"\x1c\0\0\0TFL3" + bytes(40),
-        "is a TensorFlow Lite model",
-        "use the model it was converted from: a .pb or a SavedModel",
-    ),
     "NumPy": (
         b"\x93NUMPY\x01\0" + bytes(40),
         "is a NumPy array (.npy)",
@@ -484,7 +479,7 @@ BAD = {
     "bad/modelaudit_keras/safe_model.h5": "unknown-format",
     "pbtxt/tf_graphdef2mlir/graph-malformed.pbtxt": "unknown-format",
 }
-NOT_MODELS = {".txt", ".csv", ".json", ".md", ".README", ".gz", ".npy", ".tflite", ".gitkeep", ".shape"}
+NOT_MODELS = {".txt", ".csv", ".json", ".md", ".README", ".gz", ".npy", ".gitkeep", ".shape"}
 OTHER_NAMES = {
     "run_meta", "tfprof_log", "fingerprint.pb", "keras_metadata.pb", "saved_model_config.pb", "mlmd_uuid",
 }  # fmt: skip

@@ -54,7 +54,6 @@ _MAGIC: Final = (
     (0, b"\x93NUMPY", _Kind("a NumPy array (.npy)", "a head is an .npz file with the arrays `weights` and `biases`")),
     (0, b"\x7fELF", _Kind("a program, not a model")),
     (0, b"%PDF", _Kind("a PDF document")),
-    (4, b"TFL3", _Kind("a TensorFlow Lite model", "use the model it was converted from: a .pb or a SavedModel")),
     (257, b"ustar", _Kind("a tar archive", _UNTAR)),
 )
 _PYTORCH_MAGIC = b"l\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # first thing in files of torch.save before 1.6

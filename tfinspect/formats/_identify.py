@@ -112,6 +112,10 @@ FORMATS: Final = (
         "saved_model", "SavedModel", "saved_model", ("graph", "checkpoint", "signatures", "assets"),
         lambda s: s.word in _tags.SAVED_MODEL_WORDS or _tags.looks_like(s.view, _tags.SAVED_MODEL),
     ),
+    Format(
+        "tflite", "TensorFlow Lite model", "tflite", ("signatures", "operators", "checkpoint"),
+        lambda s: bytes(s.view[4:8]) == b"TFL3",
+    ),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
 )  # fmt: skip
 """Every format, one row each; the first row that matches wins."""
@@ -200,4 +204,4 @@ def _saved_model_row(file: Path) -> Format:
 def _may_be_model(path: Path) -> bool:
     if path.is_dir():
         return (path / "saved_model.pb").is_file() or (path / "checkpoint").is_file()
-    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".index", ".ckpt"}
+    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".tflite", ".index", ".ckpt"}
