@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from tfinspect.errors import WrongKindError
 from tfinspect.formats._identify import BY_NAME, FORMATS, Format, identify
 from tfinspect.ir.model import Model
-from tfinspect.ir.signature import Signature
 
 if TYPE_CHECKING:
     from tfinspect.ir.checkpoint import Checkpoint
@@ -57,9 +56,8 @@ def _open(path: PathLike, row: Format) -> Model:
     if row.kinds == ("head",):
         return Model(name, row.name)
     if row.name == "onnx":
-        written = module.read(path)
-        signature = Signature("main", written.inputs, written.outputs)
-        return Model(name, row.name, signatures={"main": signature})
+        onnx: Model = module.read_model(path)
+        return onnx
     model: Model = module.read(path)
     return replace(model, checkpoint=_beside(name)) if row.name == "metagraph" else model
 

@@ -107,7 +107,10 @@ FORMATS: Final = (
         "checkpoint_v2", "checkpoint, V2", "checkpoint", ("checkpoint",),
         lambda s: s.table_version == 2,  # noqa: PLR2004 - the number is the name
     ),
-    Format("onnx", "ONNX model", "onnx", ("signatures",), lambda s: _tags.looks_like(s.view, _tags.ONNX)),
+    Format(
+        "onnx", "ONNX model", "onnx", ("signatures", "operators", "checkpoint"),
+        lambda s: _tags.looks_like(s.view, _tags.ONNX),
+    ),
     Format(
         "saved_model", "SavedModel", "saved_model", ("graph", "checkpoint", "signatures", "assets"),
         lambda s: s.word in _tags.SAVED_MODEL_WORDS or _tags.looks_like(s.view, _tags.SAVED_MODEL),

@@ -33,6 +33,7 @@ _VERSION: Final = 3
 _EXTENDED: Final = 127  # from this operator on the number stands in a field of its own
 _ZIP_TAIL_NBYTES: Final = 22 + (1 << 16)  # of a zip archive's last record, with the longest comment
 _WORDS_NBYTES: Final = 64  # of a metadata entry that is shown as text
+_NAME_LENGTH: Final = 200  # of what stands before many names
 _CUSTOM: Final = frozenset({"CUSTOM", "DELEGATE"})
 
 
@@ -81,7 +82,7 @@ class _Reader:
         version = self._root.number(0, "I")
         if version != _VERSION:
             raise UnsupportedFeatureError(
-                f"{file.path} is of version {version:,} of TensorFlow Lite's schema; tfinspect reads version {_VERSION}",
+                f"{file.path} is of version {version:,} of TensorFlow Lite's schema, of which only {_VERSION} is read",
                 evidence={"path": file.path, "version": version},
             )
         self._buffers = tuple(self._root.tables(4, "buffer"))
@@ -93,7 +94,7 @@ class _Reader:
         bodies = UniqueNames()
         subgraphs = []
         for index, table in enumerate(self._root.tables(2, "subgraph")):
-            body = bodies.take(table.text(4) or (f"subgraph_{index}" if index else "main"))
+            body = bodies.take(table.text(4)[:_NAME_LENGTH] or (f"subgraph_{index}" if index else "main"))
             subgraphs.append(_Subgraph(table, body, self._tensors(table, body if index else "", names)))
         operators = self._operators(subgraphs)
         signatures = self._signatures(subgraphs)
@@ -176,7 +177,7 @@ class _Reader:
                     attrs |= _quantization(first.quantization)
                 found.append(
                     Operator(
-                        names.take(next(filter(None, shown), f"{codes[code]}_{index}"), body),
+                        names.take(next(filter(None, shown), f"{codes[code][:_NAME_LENGTH]}_{index}"), body),
                         codes[code],
                         subgraph.names(table.numbers(1, "i"), table),
                         shown,
