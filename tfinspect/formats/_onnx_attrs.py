@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.formats._onnx_tensors import DTYPES
@@ -17,14 +18,42 @@ if TYPE_CHECKING:
 _FLOAT, _INT, _STRING, _FLOATS, _INTS, _STRINGS, _TENSORS, _GRAPHS = 1, 2, 3, 6, 7, 8, 9, 10
 
 
-def attrs_of(node: NodePart, files: ExternalFiles) -> dict[str, Attr]:
-    """Return the attributes of a node; graphs in them by the name of their body."""
-    return {
-        attribute.name: _deep(attribute, node.deep[position], files)
-        if position in node.deep
-        else _plain(attribute)
-        for position, attribute in enumerate(node.message.attribute)
-    }  # fmt: skip
+class OnnxAttrs(Mapping[str, Attr]):
+    """The attributes of a node, made when the first is asked for; graphs in them are the names of their bodies."""
+
+    __slots__ = ("_files", "_made", "_node")
+
+    def __init__(self, node: NodePart, files: ExternalFiles) -> None:
+        self._node = node
+        self._files = files
+        self._made: dict[str, Attr] | None = None
+
+    def _all(self) -> dict[str, Attr]:
+        if self._made is None:
+            deep = self._node.deep
+            self._made = {
+                attribute.name: _deep(attribute, deep[position], self._files)
+                if position in deep
+                else _plain(attribute)
+                for position, attribute in enumerate(self._node.message.attribute)
+            }  # fmt: skip
+        return self._made
+
+    def __getitem__(self, name: str) -> Attr:
+        """Return one attribute."""
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over names, in the order of the file."""
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        """Number of attributes."""
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        """Show names and values."""
+        return repr(self._all())
 
 
 def _deep(attribute: Any, deep: Deep, files: ExternalFiles) -> Attr:  # noqa: ANN401 - made at run time

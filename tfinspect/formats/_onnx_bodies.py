@@ -16,7 +16,7 @@ from tfinspect.formats._unique import UniqueNames
 from tfinspect.formats._wire import LEN, Cursor, len_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTION = 7, 20, 25
 _NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
@@ -26,6 +26,7 @@ _TENSOR, _GRAPH, _TENSORS, _GRAPHS, _SPARSE, _SPARSES = 5, 6, 10, 11, 22, 23
 _DEEP: Final = frozenset({_TENSOR, _GRAPH, _TENSORS, _GRAPHS, _SPARSE, _SPARSES})
 _SMALL_NBYTES: Final = 1 << 14  # of a node that is decoded at once
 _MAX_DEPTH: Final = 64
+_NOTHING: Final[Mapping[int, Deep]] = {}
 _NAME_LENGTH: Final = 200  # of the names a body is called by: a long one could stand before many
 _PATH_LENGTH: Final = 2000
 
@@ -55,7 +56,7 @@ class NodePart:
     """
 
     message: Any
-    deep: dict[int, Deep]
+    deep: Mapping[int, Deep]
 
 
 @dataclass(slots=True)
@@ -221,10 +222,8 @@ class _Walk:
         cursor = self._cursor
         if end - start <= _SMALL_NBYTES:
             message = parse(cursor.path, "LazyNode", cursor.view[start:end], start)
-            if not any(
-                a.t or a.g or a.tensors or a.graphs or a.sparse_tensor or a.sparse_tensors for a in message.attribute
-            ):
-                return NodePart(message, {})
+            if not any(map(_has_deep, message.attribute)):
+                return NodePart(message, _NOTHING)
         return self._deep_node(region, start, end, index)
 
     def _deep_node(self, region: _Region, start: int, end: int, index: int) -> NodePart:
@@ -282,6 +281,18 @@ class _Walk:
                 deep.graphs.append(name)
                 self.found.append(_Region(name, ((start, end),), region.depth + 1))
         return deep
+
+
+def _has_deep(attribute: Any) -> bool:  # noqa: ANN401 - made at run time
+    """Whether a LazyAttribute holds messages; what it says of its own type is not asked: that may be wrong."""
+    return bool(
+        attribute.t
+        or attribute.g
+        or attribute.tensors
+        or attribute.graphs
+        or attribute.sparse_tensor
+        or attribute.sparse_tensors
+    )
 
 
 def qualified(domain: str, name: str) -> str:

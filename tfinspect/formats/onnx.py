@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import counted
+from tfinspect.formats._collector import held_back
 from tfinspect.formats._file import MappedFile
-from tfinspect.formats._onnx_attrs import attrs_of
+from tfinspect.formats._onnx_attrs import OnnxAttrs
 from tfinspect.formats._onnx_bodies import Body, NodePart, Scan, qualified, scan
 from tfinspect.formats._onnx_external import ExternalFiles
 from tfinspect.formats._onnx_schema import message_class
@@ -109,6 +110,7 @@ class OnnxFile:
         return MappedFile(self.path).sha256()
 
 
+@held_back()
 def read(path: str | os.PathLike[str]) -> OnnxFile:
     """Read the main graph of an ONNX file; weights stay where they are until asked for.
 
@@ -140,6 +142,7 @@ def read(path: str | os.PathLike[str]) -> OnnxFile:
     )
 
 
+@held_back()
 def read_model(path: str | os.PathLike[str]) -> Model:
     """Read an ONNX file with every graph in it; weights stay where they are until asked for.
 
@@ -220,7 +223,7 @@ def _operators(bodies: Sequence[Body], files: ExternalFiles) -> tuple[Operator, 
                     outputs,
                     dtype,
                     shape,
-                    attrs_of(node, files) if message.attribute else {},
+                    OnnxAttrs(node, files) if message.attribute else {},
                     body.name,
                 )
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tfinspect.errors import UnsupportedFeatureError, counted
 from tfinspect.formats import _tflite_schema as schema
+from tfinspect.formats._collector import held_back
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._flatbuffers import Buffer, Table
 from tfinspect.formats._foreign import zip_names
@@ -66,6 +67,7 @@ class _Subgraph:
         return tuple("" if index == -1 else self.tensor(index, where).name for index in indices)
 
 
+@held_back()
 def read(path: str | os.PathLike[str]) -> Model:
     """Read a TensorFlow Lite model; weights stay where they are until asked for.
 
