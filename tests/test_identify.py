@@ -45,6 +45,7 @@ FILES = {
     "dense.onnx": "onnx",
     "saved_model/saved_model.pb": "saved_model",
     "head.npz": "head_npz",
+    "branches.tflite": "tflite",
 }
 NAMES = {
     **FILES,
@@ -395,7 +396,6 @@ WRONG = [
         "is a frozen graph or graph definition (GraphDef), not a checkpoint",
     ),
     ("graph.pbtxt", "checkpoint", "is a graph as text (GraphDef), not a checkpoint"),
-    ("dense.onnx", "checkpoint", "is an ONNX model, not a checkpoint"),
 ]  # fmt: skip
 
 

@@ -11,10 +11,8 @@ class UniqueNames:
         self._next: dict[str, int] = {}
 
     def take(self, name: str, scope: str = "") -> str:
-        """Return the name; where it is taken, the name in its scope; where that is too, one with a number behind it."""
-        if name in self._taken and scope:
-            name = f"{scope}/{name}"
-        found = name
+        """Return the name, in its scope where it has one; where that is taken, with a number behind it."""
+        found = name = f"{scope}/{name}" if scope else name
         while found in self._taken:
             number = self._next.get(name, 2)
             self._next[name] = number + 1

@@ -197,11 +197,10 @@ def _stored(bodies: Sequence[Body]) -> dict[str, TensorPart | SparsePart]:
     names = UniqueNames()
     found: dict[str, TensorPart | SparsePart] = {}
     for body in bodies:
-        scope = f"{body.name}/" if body.name else ""
         for part in body.tensors:
-            found[names.take(scope + part.message.name)] = part
+            found[names.take(part.message.name, body.name)] = part
         for sparse in body.sparse:
-            found[names.take(scope + sparse.values.message.name)] = sparse
+            found[names.take(sparse.values.message.name, body.name)] = sparse
     return found
 
 

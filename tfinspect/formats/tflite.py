@@ -174,12 +174,13 @@ class _Reader:
                 outputs = table.numbers(2, "i")
                 shown = subgraph.names(outputs, table)
                 first = subgraph.tensor(outputs[0], table) if outputs and outputs[0] != -1 else None
+                named = next(filter(None, shown), f"{codes[code][:_NAME_LENGTH]}_{index}")
                 attrs = options.of(table)
                 if first is not None and first.quantization is not None:
                     attrs |= _quantization(first.quantization)
                 found.append(
                     Operator(
-                        names.take(next(filter(None, shown), f"{codes[code][:_NAME_LENGTH]}_{index}"), body),
+                        names.take(named, "" if any(shown) else body),
                         codes[code],
                         subgraph.names(table.numbers(1, "i"), table),
                         shown,
