@@ -46,6 +46,7 @@ FILES = {
     "saved_model/saved_model.pb": "saved_model",
     "head.npz": "head_npz",
     "dl4j.zip": "dl4j",
+    "branches.tflite": "tflite",
 }
 NAMES = {
     **FILES,
@@ -165,11 +166,6 @@ FOREIGN: dict[str, tuple[bytes, str, str | None]] = {
         "loading it would run code from it; export the model to ONNX where it was made",
     ),
     "JPEG": ((FIXTURES / "photo.jpg").read_bytes(), "is a JPEG image", "name the model, not what it is fed with"),
-    "TensorFlow Lite": (
-        b"\x1c\0\0\0TFL3" + bytes(40),
-        "is a TensorFlow Lite model",
-        "use the model it was converted from: a .pb or a SavedModel",
-    ),
     "NumPy": (
         b"\x93NUMPY\x01\0" + bytes(40),
         "is a NumPy array (.npy)",
@@ -405,7 +401,6 @@ WRONG = [
         "is a frozen graph or graph definition (GraphDef), not a checkpoint",
     ),
     ("graph.pbtxt", "checkpoint", "is a graph as text (GraphDef), not a checkpoint"),
-    ("dense.onnx", "checkpoint", "is an ONNX model, not a checkpoint"),
 ]  # fmt: skip
 
 
@@ -489,7 +484,7 @@ BAD = {
     "bad/modelaudit_keras/safe_model.h5": "unknown-format",
     "pbtxt/tf_graphdef2mlir/graph-malformed.pbtxt": "unknown-format",
 }
-NOT_MODELS = {".txt", ".csv", ".json", ".md", ".README", ".gz", ".npy", ".tflite", ".gitkeep", ".shape"}
+NOT_MODELS = {".txt", ".csv", ".json", ".md", ".README", ".gz", ".npy", ".gitkeep", ".shape"}
 OTHER_NAMES = {
     "run_meta", "tfprof_log", "fingerprint.pb", "keras_metadata.pb", "saved_model_config.pb", "mlmd_uuid",
 }  # fmt: skip

@@ -40,7 +40,7 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
     model = formats.open_model(path)
     if model.graph is None:
         name = os.fspath(path)
-        if model.checkpoint is not None:
+        if formats.BY_NAME[model.format].kinds == ("checkpoint",) and model.checkpoint is not None:
             raise WrongKindError(
                 f"{name} is a checkpoint without a graph: no {model.checkpoint.path}.meta stands beside it",
                 hint=f"list its variables: tfinspect vars {shlex.quote(name)}",

@@ -15,7 +15,6 @@ from tfinspect.errors import IncompleteCheckpointError, WrongKindError
 from tfinspect.formats._identify import BY_NAME, FORMATS, Format, identify
 from tfinspect.formats._problems import noted
 from tfinspect.ir.model import Model
-from tfinspect.ir.signature import Signature
 
 if TYPE_CHECKING:
     from tfinspect.errors import TfinspectError
@@ -72,9 +71,8 @@ def _open(path: PathLike, row: Format, problems: list[TfinspectError] | None = N
     if row.kinds == ("head",):
         return Model(name, row.name)
     if row.name == "onnx":
-        written = module.read(path)
-        signature = Signature("main", written.inputs, written.outputs)
-        return Model(name, row.name, signatures={"main": signature})
+        onnx: Model = module.read_model(path)
+        return onnx
     if row.name == "saved_model":
         return module.read(path, problems=problems)  # type: ignore[no-any-return]
     model: Model = module.read(path)

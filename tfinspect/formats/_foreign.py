@@ -33,7 +33,6 @@ _MAGIC: Final = (
     (0, b"\x93NUMPY", Kind("a NumPy array (.npy)", "a head is an .npz file with the arrays `weights` and `biases`")),
     (0, b"\x7fELF", Kind("a program, not a model")),
     (0, b"%PDF", Kind("a PDF document")),
-    (4, b"TFL3", Kind("a TensorFlow Lite model", "use the model it was converted from: a .pb or a SavedModel")),
     (0, b"\xac\xed\x00\x05", Kind("a serialized Java object", "loading it could run code; save the model anew")),
     (
         0, b"\x83\xaf\x70\xd1\x0d\x88\x4a\x3f",

@@ -112,7 +112,10 @@ FORMATS: Final = (
         "checkpoint_v2", "checkpoint, V2", "checkpoint", ("checkpoint",),
         lambda s: s.table_version == 2,  # noqa: PLR2004 - the number is the name
     ),
-    Format("onnx", "ONNX model", "onnx", ("signatures",), lambda s: _tags.looks_like(s.view, _tags.ONNX)),
+    Format(
+        "onnx", "ONNX model", "onnx", ("signatures", "operators", "checkpoint"),
+        lambda s: _tags.looks_like(s.view, _tags.ONNX),
+    ),
     Format(
         "saved_model", "SavedModel", "saved_model", ("graph", "checkpoint", "signatures", "assets"),
         lambda s: s.word in _tags.SAVED_MODEL_WORDS or _tags.looks_like(s.view, _tags.SAVED_MODEL),
@@ -120,6 +123,10 @@ FORMATS: Final = (
     Format(
         "dl4j", "Deeplearning4j model", "dl4j", ("layers", "checkpoint"),
         lambda s: {"configuration.json", "coefficients.bin"} <= s.members,
+    ),
+    Format(
+        "tflite", "TensorFlow Lite model", "tflite", ("signatures", "operators", "checkpoint"),
+        lambda s: bytes(s.view[4:8]) == b"TFL3",
     ),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
 )  # fmt: skip
@@ -209,4 +216,4 @@ def _saved_model_row(file: Path) -> Format:
 def _may_be_model(path: Path) -> bool:
     if path.is_dir():
         return (path / "saved_model.pb").is_file() or (path / "checkpoint").is_file()
-    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".index", ".ckpt"}
+    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".tflite", ".index", ".ckpt"}

@@ -1,6 +1,7 @@
 """ONNX's messages, as field numbers, in a descriptor pool of our own; see `_schema` for the notation.
 
-The names and numbers are those of onnx/onnx.proto. Quantisation, training and sparse fields are not read.
+The names and numbers are those of onnx/onnx.proto. The messages `Lazy...` are the same on the wire, but leave what they
+hold as bytes: what lies deep in a file, or is large, is read when asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ GraphProto: node*=1 NodeProto, name=2 string, initializer*=5 TensorProto, doc_st
 NodeProto: input*=1 string, output*=2 string, name=3 string, op_type=4 string, attribute*=5 AttributeProto, doc_string=6 string, domain=7 string
 AttributeProto: name=1 string, f=2 float, i=3 int64, s=4 bytes, t=5 TensorProto, g=6 GraphProto, floats!=7 float, ints!=8 int64, strings*=9 bytes, tensors*=10 TensorProto, graphs*=11 GraphProto, type=20 int32
 TensorProto: dims!=1 int64, data_type=2 int32, float_data!=4 float, int32_data!=5 int32, string_data*=6 bytes, int64_data!=7 int64, name=8 string, raw_data=9 bytes, double_data!=10 double, uint64_data!=11 uint64, external_data*=13 StringStringEntryProto, data_location=14 int32
+LazyNode: input*=1 string, output*=2 string, name=3 string, op_type=4 string, attribute*=5 LazyAttribute, domain=7 string, overload=8 string
+LazyAttribute: name=1 string, f=2 float, i=3 int64, s=4 bytes, t=5 bytes, g=6 bytes, floats!=7 float, ints!=8 int64, strings*=9 bytes, tensors*=10 bytes, graphs*=11 bytes, tp=14 TypeProto, type_protos*=15 TypeProto, type=20 int32, ref_attr_name=21 string, sparse_tensor=22 bytes, sparse_tensors*=23 bytes
+LazyFunction: name=1 string, input*=4 string, output*=5 string, attribute*=6 string, opset_import*=9 OperatorSetIdProto, domain=10 string, value_info*=12 ValueInfoProto, overload=13 string
+LazyGraph: name=2 string, input*=11 ValueInfoProto, output*=12 ValueInfoProto, value_info*=13 ValueInfoProto
+SparseTensorProto: values=1 TensorProto, indices=2 TensorProto, dims!=3 int64
 ValueInfoProto: name=1 string, type=2 TypeProto
 TypeProto: tensor_type|=1 TensorType
 TensorType: elem_type=1 int32, shape=2 TensorShapeProto
