@@ -38,7 +38,7 @@ _MESSAGES = {
 }
 
 
-def graph_class() -> Any:
+def graph_class() -> Any:  # noqa: ANN401 - made at run time
     """Return a message class for GraphDef, with the fields the graphs made here use."""
     file = descriptor_pb2.FileDescriptorProto(name="bare.proto", package="bare", syntax="proto3")
     for name, fields in _MESSAGES.items():

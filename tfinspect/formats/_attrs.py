@@ -88,7 +88,7 @@ class LazyAttrs(Mapping[str, Attr]):
 
     def __getitem__(self, name: str) -> Attr:
         """Return one attribute."""
-        found = self.get(name)
+        found: Attr | None = self.get(name)
         if found is None:
             raise KeyError(name)
         return found

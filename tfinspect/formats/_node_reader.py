@@ -72,10 +72,7 @@ class NodeReader:
             at, stop = first - base, last - base
             name = op = device = ""
             inputs: list[str] = []
-            while at < stop:
-                tag = data[at]
-                if tag > device_tag:
-                    break
+            while at < stop and (tag := data[at]) <= device_tag:
                 size = data[at + 1]
                 start = at + 2
                 if size >= more:
@@ -102,27 +99,27 @@ class NodeReader:
             wire = make_wire(view, first, last)
             attrs = known.get(raw)
             if attrs is None:
-                if not _is_after_texts(raw):
-                    nodes.append(self._parsed(first, last))
-                    continue
-                attrs = _attrs.LazyAttrs(wire, None, self._cursor.path)
-                # what is wrong with a constant's value is said with the name of that constant
-                if op != "Const" and len(raw) <= _SHARED_NBYTES:
-                    known[raw] = attrs
-            if not name:
-                raise _nameless(self._cursor, first)
-            nodes.append(Node(name, ops.setdefault(op, op), tuple(inputs), attrs, device=device, wire=wire))
+                attrs = self._new_attrs(raw, op, wire)
+            if attrs is None or not name:
+                nodes.append(self._parsed(first, last))
+            else:
+                nodes.append(Node(name, ops.setdefault(op, op), tuple(inputs), attrs, device=device, wire=wire))
         return nodes
 
+    def _new_attrs(self, raw: bytes, op: str, wire: _attrs.WireNode) -> _attrs.LazyAttrs | None:
+        """Return attributes not seen before; None where something else than attributes is left of the node."""
+        if not all(number > _DEVICE for number, *_ in Cursor(memoryview(raw), "").fields(0, len(raw), "NodeDef")):
+            return None
+        attrs = _attrs.LazyAttrs(wire, None, self._cursor.path)
+        # what is wrong with a constant's value is said with the name of that constant
+        if op != "Const" and len(raw) <= _SHARED_NBYTES:
+            self._attrs[raw] = attrs
+        return attrs
+
     def _parsed(self, first: int, last: int) -> Node:
-        """Read a node whose fields stand in another order."""
+        """Read a node the long way: its fields stand in another order, or its name is missing."""
         message = parse(self._cursor, "NodeDef", first, last)
         return _node(self._cursor, message, first, last)
-
-
-def _is_after_texts(rest: bytes) -> bool:
-    """Whether nothing but fields beyond name, op, inputs and device is left of a node."""
-    return all(number > _DEVICE for number, *_ in Cursor(memoryview(rest), "").fields(0, len(rest), "NodeDef"))
 
 
 def _node(

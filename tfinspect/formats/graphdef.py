@@ -15,6 +15,7 @@ from tfinspect.formats import _atomic, _attrs
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._node_reader import SMALL_NBYTES, NodeReader, parse, read_large
 from tfinspect.formats._schema import message_class
+from tfinspect.formats._tensor_proto import decode_shape
 from tfinspect.formats._wire import LEN, VARINT, Cursor, len_header
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.functions import Function, FunctionBody
@@ -23,6 +24,8 @@ from tfinspect.ir.graph import Graph, Node, Source, Versions
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
+
+    from tfinspect.ir.shapes import Shape
 
 _NODE, _LIBRARY, _VERSION, _VERSIONS = 1, 2, 3, 4
 _RUN_NBYTES = 1 << 20  # small nodes parsed at a time
@@ -153,7 +156,16 @@ class _BodyDecoder:
             tuple((a.name, DType.from_number(a.type) if a.type else None) for a in message.signature.output_arg),
             nodes,
             dict(message.ret),
+            tuple(_arg_shape(message, index) for index in range(len(message.signature.input_arg))),
         )
+
+
+def _arg_shape(message: Any, index: int) -> Shape:  # noqa: ANN401 - made at run time
+    """Return the shape a FunctionDef notes of an argument, where it notes one."""
+    if index not in message.arg_attr or "_output_shapes" not in message.arg_attr[index].attr:
+        return None
+    shapes = message.arg_attr[index].attr["_output_shapes"].list.shape
+    return decode_shape(shapes[0]) if len(shapes) == 1 else None
 
 
 def write(graph: Graph, path: str | os.PathLike[str], *, force: bool = False) -> int:
