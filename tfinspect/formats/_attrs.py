@@ -71,11 +71,22 @@ class LazyAttrs(Mapping[str, Attr]):
         owner: the message, or the node in the file.
         large: tensor_contents that were cut out of the message, by attribute.
         path: the file, for error messages.
+        twin: the attributes of an earlier node, which are the same bytes.
+
+    Attributes:
+        twin: the first attributes that are the same bytes, itself perhaps.
     """
 
-    __slots__ = ("_large", "_made", "_owner", "_path")
+    __slots__ = ("_large", "_made", "_owner", "_path", "twin")
 
-    def __init__(self, owner: Any, large: Mapping[str, memoryview] | None = None, path: str = "") -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        owner: Any,  # noqa: ANN401 - made at run time
+        large: Mapping[str, memoryview] | None = None,
+        path: str = "",
+        twin: LazyAttrs | None = None,
+    ) -> None:
+        self.twin: LazyAttrs = self if twin is None else twin
         self._owner = owner
         self._path = path
         self._large = large

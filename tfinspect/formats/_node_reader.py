@@ -35,6 +35,7 @@ class NodeReader:
         self._cursor = cursor
         self._ops: dict[str, str] = {}
         self._attrs: dict[bytes, _attrs.LazyAttrs] = {}
+        self._constants: dict[bytes, _attrs.LazyAttrs] = {}
 
     def read_run(self, run: list[tuple[int, int, int]]) -> list[Node]:
         """Read nodes that stand side by side, each given as (field start, payload start, payload end).
@@ -108,18 +109,24 @@ class NodeReader:
 
     def _new_attrs(self, raw: bytes, op: str, wire: _attrs.WireNode) -> _attrs.LazyAttrs | None:
         """Return attributes not seen before; None where something else than attributes is left of the node."""
-        if not all(number > _DEVICE for number, *_ in Cursor(memoryview(raw), "").fields(0, len(raw), "NodeDef")):
+        # what is wrong with a constant's value is said with the name of that constant, so constants share nothing
+        twin = self._constants.get(raw) if op == "Const" else None
+        if twin is None and not _is_after_texts(raw):
             return None
-        attrs = _attrs.LazyAttrs(wire, None, self._cursor.path)
-        # what is wrong with a constant's value is said with the name of that constant
-        if op != "Const" and len(raw) <= _SHARED_NBYTES:
-            self._attrs[raw] = attrs
+        attrs = _attrs.LazyAttrs(wire, None, self._cursor.path, twin)
+        if twin is None and len(raw) <= _SHARED_NBYTES:
+            (self._constants if op == "Const" else self._attrs)[raw] = attrs
         return attrs
 
     def _parsed(self, first: int, last: int) -> Node:
         """Read a node the long way: its fields stand in another order, or its name is missing."""
         message = parse(self._cursor, "NodeDef", first, last)
         return _node(self._cursor, message, first, last)
+
+
+def _is_after_texts(rest: bytes) -> bool:
+    """Whether nothing but fields beyond name, op, inputs and device is left of a node."""
+    return all(number > _DEVICE for number, *_ in Cursor(memoryview(rest), "").fields(0, len(rest), "NodeDef"))
 
 
 def _node(

@@ -20,6 +20,7 @@ from tfinspect.ir.shapes import Shape, is_static, merge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from tfinspect.ir.attrs import Attr
     from tfinspect.ir.functions import Function
     from tfinspect.ir.graph import Graph, Node
 
@@ -143,6 +144,7 @@ class TensorTypes:
         self._rules, self._fallback, self._value_rules = RULES, fallback, VALUES
         self._known: dict[str, tuple[TensorType, ...]] = {}
         self._values: dict[tuple[str, int], Value | None] = {}
+        self._constants: dict[int, Value | None] = {}
         self._handles: dict[str, TensorType] = {}
         self._kept: dict[TensorType, TensorType] = {}
         self._verdicts: dict[tuple[object, ...], _Verdicts] = {}
@@ -194,7 +196,12 @@ class TensorTypes:
         if key in self._values:
             return self._values[key]
         node = self.nodes.get(name)
-        value = None if node is None or node.op != "Const" or index else _constant(node)
+        value = None
+        if node is not None and node.op == "Const" and not index:
+            shared = id(_shared(node.attrs))
+            if shared not in self._constants:
+                self._constants[shared] = _constant(node)
+            value = self._constants[shared]
         self._values[key] = value
         return value
 
@@ -261,23 +268,22 @@ class TensorTypes:
 
     def _judge(self, node: Node, ins: Sequence[TensorType]) -> tuple[TensorType, ...]:
         # networks repeat themselves: nodes of one op that share attributes and the types of their inputs are judged
-        # once. Constants hardly ever share theirs. Types are kept once each, so that they can be told by identity.
+        # once. Types are kept once each, so that they can be told by identity.
         op = node.op
-        outs = verdicts = call = None
-        if op != "Const":
-            key = (op, id(node.attrs), *map(id, ins))
-            verdicts = self._verdicts.get(key)
-            if verdicts is None:
-                verdicts = self._verdicts[key] = _Verdicts()
-            elif verdicts.needs is not None:
-                call = Call(self, node, ins)
-                outs = verdicts.by_values.get(tuple([call.value(index) for index in verdicts.needs]))
-            else:
-                outs = verdicts.outs
+        key = (op, id(_shared(node.attrs)), *map(id, ins))
+        verdicts = self._verdicts.get(key)
+        outs = call = None
+        if verdicts is None:
+            verdicts = self._verdicts[key] = _Verdicts()
+        elif verdicts.needs is not None:
+            call = Call(self, node, ins)
+            outs = verdicts.by_values.get(tuple([call.value(index) for index in verdicts.needs]))
+        else:
+            outs = verdicts.outs
         if outs is None:
             call = Call(self, node, ins)
             outs = self._apply_rule(call)
-            if verdicts is not None and not call.looked_around:
+            if not call.looked_around:
                 verdicts.learn(call.asked, outs)
         if self._given and node.name in self._given:
             outs = _with_shapes(outs, self._given[node.name])
@@ -315,6 +321,11 @@ class TensorTypes:
             self._handles[node.name] = TensorType(node.dtype("dtype"), node.shape())
         elif call.refs and node.op not in ("TensorArrayV3", "StackV2"):
             self._handles[node.name] = self.handle_of(call.refs[0][0])
+
+
+def _shared(attrs: Mapping[str, Attr]) -> object:
+    """Return what nodes whose attributes are the same have in common, where their reader knows that of them."""
+    return getattr(attrs, "twin", attrs)
 
 
 class _Verdicts:
