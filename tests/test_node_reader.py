@@ -96,7 +96,9 @@ def test_texts_that_are_not_utf8_are_refused() -> None:
 
 def constant(name: bytes, value: bytes) -> bytes:
     tensor = b"\x08\x03" + field(2, field(2, b"\x08\x02")) + field(4, value)
-    attrs = field(5, field(1, b"dtype") + field(2, b"\x30\x03")) + field(5, field(1, b"value") + field(2, field(8, tensor)))
+    attrs = field(5, field(1, b"dtype") + field(2, b"\x30\x03")) + field(
+        5, field(1, b"value") + field(2, field(8, tensor))
+    )
     return field(1, field(1, name) + field(2, b"Const") + attrs)
 
 
@@ -139,7 +141,9 @@ def assert_types_do_not_depend_on_what_was_judged_before(graph: Graph) -> None:
         assert remembering.value_of(TensorRef(node.name)) == fresh.value_of(TensorRef(node.name)), node.name
 
 
-@pytest.mark.parametrize("name", ["inception_tiny.pb", "inception_scaled.pb", "scrambled.pb", "training/model.ckpt-3.meta"])
+@pytest.mark.parametrize(
+    "name", ["inception_tiny.pb", "inception_scaled.pb", "scrambled.pb", "training/model.ckpt-3.meta"]
+)
 def test_types_of_fixtures_do_not_depend_on_what_was_judged_before(name: str) -> None:
     graph = formats.open_model(FIXTURES / name).graph
     assert graph is not None
@@ -175,7 +179,8 @@ def test_a_claim_of_outputs_without_end_takes_no_memory() -> None:
     ops = ((b"Unpack", b"num"), (b"Split", b"num_split"), (b"SplitV", b"num_split"), (b"_SwitchN", b"num_outs"))
     ops = (*ops, (b"DynamicPartition", b"num_partitions"))
     data = b"".join(
-        field(1, field(1, op) + field(2, op) + field(3, b"x") + field(5, field(1, attr) + field(2, count))) for op, attr in ops
+        field(1, field(1, op) + field(2, op) + field(3, b"x") + field(5, field(1, attr) + field(2, count)))
+        for op, attr in ops
     )
     graph = decode(data)
     types = TensorTypes(graph)

@@ -60,6 +60,8 @@ def command(
         )
         return
     row = found.row
+    # read before anything is printed: a value that cannot be read is an error, and that is then all there is
+    texts = {name: shorten(attr_text(attr)) for name, attr in found.attrs.items()}
     kind = kind_cells(terminal, row.dtype, row.shape)
     if terminal.is_tty:
         terminal.line(f"{escape(row.name)}  {escape(row.op)}  {kind[0]}")
@@ -71,8 +73,7 @@ def command(
         terminal.entry("input", text, *kind_cells(terminal, dtype, shape))
     for name in row.control_inputs:
         terminal.entry("after", name)
-    for name, attr in found.attrs.items():
-        value = shorten(attr_text(attr))
+    for name, value in texts.items():
         terminal.entry("attr", *((f"{name} = {value}",) if terminal.is_tty else (name, value)))
     shown = found.consumers if terminal.verbose or not terminal.is_tty else found.consumers[:_SHOWN]
     for user, text in shown:
