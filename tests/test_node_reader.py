@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +16,11 @@ from tfinspect.errors import CorruptFileError, InputError
 from tfinspect.formats import graphdef
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._wire import Cursor, len_header, varint_bytes
-from tfinspect.ir.graph import Graph
 from tfinspect.ir.refs import TensorRef
 from tfinspect.surgery.shapes import TensorTypes
+
+if TYPE_CHECKING:
+    from tfinspect.ir.graph import Graph
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -90,7 +92,7 @@ def test_nodes_are_what_protobuf_reads(parts: list[list[bytes]]) -> None:
 def test_texts_that_are_not_utf8_are_refused() -> None:
     for number in (1, 2, 3, 4):
         data = field(1, field(1, b"ok")) + field(1, field(1, b"b") + field(number, b"\xff"))
-        with pytest.raises(CorruptFileError, match="expected UTF-8 in (name|op|input|device), found byte 0xff"):
+        with pytest.raises(CorruptFileError, match=r"expected UTF-8 in (name|op|input|device), found byte 0xff"):
             decode(data)
 
 

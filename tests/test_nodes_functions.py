@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +19,9 @@ from tfinspect.formats import graphdef
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._wire import Cursor
 from tfinspect.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FLOAT, INT32 = 1, 3
 needs_zoo = pytest.mark.skipif(not ZOO.exists(), reason="the collection of real models is not beside the repository")

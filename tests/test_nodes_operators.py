@@ -168,7 +168,7 @@ def test_show_an_operator(call: Caller) -> None:
     assert (error["slug"], error["evidence"]["near"]) == ("node-not-found", ["conv_1"])
     with pytest.raises(NameNotFoundError, match="no function named `f`"):
         listing.show(operators_model(), "then/neg", function="f")
-    with pytest.raises(NodeNotFoundError, match="no node named `then/neg` in m.onnx"):
+    with pytest.raises(NodeNotFoundError, match=r"no node named `then/neg` in m\.onnx"):
         listing.show(operators_model(), "then/neg")
 
 
@@ -181,6 +181,7 @@ def test_layers_are_listed_like_nodes(call: Caller) -> None:
     ]
     assert call("nodes", "m.h5").rows == rows
     assert call("nodes", "m.h5", "--all").rows == [[*row, ""] for row in rows]
+    assert {n["function"] for n in call("nodes", "m.h5", "--all", "--json").answer["nodes"]} == {None}
     assert call("nodes", "m.h5", "--scope", "block", "--op", "Dense").rows == [rows[2]]
     assert call("nodes", "m.h5", "--json").answer["nodes"][2]["inputs"] == ["block/flatten"]
 

@@ -149,7 +149,7 @@ def _other_rows(model: Model, only: Only | None, function: str | None, *, everyw
         return node_rows.of_operators([o for o in operators if everywhere or not o.body], named=everywhere)
     if only is not None:
         return node_rows.ends_of_layers(model.layers, outputs=outputs)
-    return node_rows.of_layers(model.layers)
+    return node_rows.of_layers(model.layers, named=everywhere)
 
 
 def given_shapes(graph: Graph, inputs: Sequence[str]) -> dict[TensorRef, Shape]:

@@ -180,9 +180,10 @@ def of_operators(operators: Iterable[Operator], *, named: bool) -> list[NodeRow]
     return [NodeRow(o.name, o.op, o.inputs, o.dtype, o.shape, o.body if named else None) for o in operators]
 
 
-def of_layers(layers: Iterable[Layer]) -> list[NodeRow]:
-    """Return the rows of layers."""
-    return [NodeRow(layer.name, layer.kind, layer.inputs, None, layer.shape) for layer in layers]
+def of_layers(layers: Iterable[Layer], *, named: bool = False) -> list[NodeRow]:
+    """Return the rows of layers; `named`: with the function they stand in, which is none."""
+    function = "" if named else None
+    return [NodeRow(layer.name, layer.kind, layer.inputs, None, layer.shape, function) for layer in layers]
 
 
 def ends_of_operators(model: Model, *, outputs: bool) -> list[NodeRow]:
