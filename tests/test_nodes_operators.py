@@ -30,7 +30,7 @@ def operators_model() -> Model:
             "auto_pad": Attr.of("SAME_UPPER"),
         }),
         Operator("net/relu", "Relu", ("conv_out",), ("relu_out",), floats, (1, 8, None, None)),
-        Operator("net/if", "If", ("flag",), ("choice", "rest"), floats, None),
+        Operator("net/if", "If", ("flag:0",), ("choice", "rest"), floats, None),
         Operator("fused", "com.microsoft::FusedMatMul", ("relu_out", "choice"), ("logits:0",)),
         Operator("then/neg", "Neg", ("relu_out",), ("negated",), floats, (1, 8, None, None), {}, "net/if.then_branch"),
         Operator("else/add", "Add", ("a", "a"), ("sum",), None, None, {}, "net/if.else_branch"),
@@ -79,7 +79,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Caller:
 ROWS = [
     ["conv_1", "Conv", "float32", "1x8x?x?", "image, weights, "],
     ["net/relu", "Relu", "float32", "1x8x?x?", "conv_out"],
-    ["net/if", "If", "float32", "?", "flag"],
+    ["net/if", "If", "float32", "?", "flag:0"],
     ["fused", "com.microsoft::FusedMatMul", "?", "?", "relu_out, choice"],
 ]
 
@@ -124,7 +124,7 @@ def test_bodies_of_operators(call: Caller) -> None:
 def test_ends_come_from_the_signature(call: Caller) -> None:
     assert call("nodes", "m.onnx", "--only", "inputs").rows == [
         ["image", "Input", "float32", "1x3x?x?", ""],
-        ["flag", "Input", "bool", "scalar", ""],
+        ["flag:0", "Input", "bool", "scalar", ""],
     ]
     # in the order of the signature; `logits:0` is how the file itself calls that tensor
     assert call("nodes", "m.onnx", "--only", "outputs").rows == [ROWS[3], ROWS[1]]
@@ -159,7 +159,7 @@ def test_show_an_operator(call: Caller) -> None:
     assert call("show", "m.onnx", "conv_out").rows[0][1] == "conv_1"  # a tensor stands for what gives it
     assert call("show", "m.onnx", "net/if").rows == [
         ["node", "net/if", "If", "float32", "?"],
-        ["input", "flag", "bool", "scalar"],
+        ["input", "flag:0", "bool", "scalar"],
         ["consumer", "fused", "choice"],
     ]
     inside = call("show", "m.onnx", "then/neg", "--function", "net/if.then_branch", "--json").answer

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tfinspect.api.node_rows import NodeRow
     from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
     from tfinspect.ir.dtypes import DType
-    from tfinspect.ir.operators import Operator
     from tfinspect.ir.shapes import Shape
     from tfinspect.surgery.endpoints import Outputs
     from tfinspect.surgery.shapes import TensorTypes
@@ -306,7 +305,7 @@ def _show_other(model: Model, name: str, function: str | None) -> NodeDetails:
     if found is None:
         place = model.path if function is None else f"`{function}` of {model.path}"
         raise _no_node(name, place, [o.name for o in operators])
-    kinds = _tensor_kinds(model, operators)
+    kinds = node_rows.kinds_of_tensors(model, operators)
     (row,) = node_rows.of_operators([found], named=function is not None)
     outputs = {text for text in found.outputs if text}
     return NodeDetails(
@@ -315,16 +314,6 @@ def _show_other(model: Model, name: str, function: str | None) -> NodeDetails:
         tuple((text, *kinds.get(text, (None, None))) for text in found.inputs if text),
         tuple((user.name, text) for user in operators for text in user.inputs if text in outputs),
     )
-
-
-def _tensor_kinds(model: Model, operators: Iterable[Operator]) -> dict[str, tuple[DType | None, Shape]]:
-    """Return what is known of the tensors of a model with operators: its weights, inputs and what operators give."""
-    kinds: dict[str, tuple[DType | None, Shape]] = {}
-    if model.checkpoint is not None:
-        kinds |= {v.name: (v.dtype, v.shape) for v in model.checkpoint.variables.values()}
-    for signature in model.signatures.values():
-        kinds |= {node_rows.spec_name(s): (s.dtype, s.shape) for s in (*signature.inputs, *signature.outputs)}
-    return kinds | {o.outputs[0]: (o.dtype, o.shape) for o in operators if o.outputs and o.outputs[0]}
 
 
 def _show_layer(model: Model, name: str) -> NodeDetails:

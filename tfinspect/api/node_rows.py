@@ -190,7 +190,10 @@ def ends_of_operators(model: Model, *, outputs: bool) -> list[NodeRow]:
     """Return a row for each input of a model's signatures, or of the operators that give their outputs."""
     specs = [s for signature in model.signatures.values() for s in (signature.outputs if outputs else signature.inputs)]
     if not outputs:
-        found = {spec_name(spec): NodeRow(spec_name(spec), INPUT, (), spec.dtype, spec.shape) for spec in specs}
+        taken = {text for o in model.operators for text in o.inputs}
+        # a file may call a tensor `x:0`, which to a signature is output 0 of `x`
+        names = [spec.name if spec.name in taken else _plain(spec) for spec in specs]
+        found = {name: NodeRow(name, INPUT, (), s.dtype, s.shape) for name, s in zip(names, specs, strict=True)}
         return list(found.values())
     makers = {tensor: o for o in model.operators if not o.body for tensor in o.outputs if tensor}
     found_makers: dict[str, Operator] = {}
@@ -201,9 +204,20 @@ def ends_of_operators(model: Model, *, outputs: bool) -> list[NodeRow]:
     return of_operators(found_makers.values(), named=False)
 
 
-def spec_name(spec: TensorSpec) -> str:
-    """Return the tensor's name as files write it: `x` is output 0."""
+def _plain(spec: TensorSpec) -> str:
     return spec.ref.name if spec.ref.index == 0 else spec.name
+
+
+def kinds_of_tensors(model: Model, operators: Iterable[Operator]) -> dict[str, tuple[DType | None, Shape]]:
+    """Return what is known of the tensors of a model: its weights, what goes in and out, what operators give."""
+    kinds: dict[str, tuple[DType | None, Shape]] = {}
+    if model.checkpoint is not None:
+        kinds |= {v.name: (v.dtype, v.shape) for v in model.checkpoint.variables.values()}
+    for signature in model.signatures.values():
+        for spec in (*signature.inputs, *signature.outputs):
+            kinds[spec.name] = kinds[_plain(spec)] = (spec.dtype, spec.shape)
+    made = {o.outputs[0]: (o.dtype, o.shape) for o in operators if o.outputs and o.outputs[0]}
+    return kinds | {name: kind for name, kind in made.items() if kind != (None, None) or name not in kinds}
 
 
 def ends_of_layers(layers: Sequence[Layer], *, outputs: bool) -> list[NodeRow]:
