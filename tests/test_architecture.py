@@ -117,7 +117,8 @@ def test_listing_does_not_load_numpy_or_rich() -> None:
         "import sys\nfrom tfinspect.cli.app import run\nstatus = run(sys.argv[1:])\n"
         "heavy = {'numpy', 'rich'} & set(sys.modules)\nsys.exit(f'{status} {heavy}' if status or heavy else 0)\n"
     )
-    for arguments in (["vars", "training"], ["vars", "training_v1"], ["vars", "--help"], ["--help"], ["--version"]):
+    lines = "vars training, vars training_v1, vars --help, nodes inception_tiny.pb, nodes --help, --help, --version"
+    for arguments in (line.split() for line in lines.split(", ")):
         done = subprocess.run(
             [sys.executable, "-c", script, *arguments], check=False, cwd=FIXTURES, capture_output=True, text=True
         )

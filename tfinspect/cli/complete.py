@@ -38,6 +38,18 @@ def variables(ctx: typer.Context, incomplete: str) -> list[str]:
     return _one_scope(_or_nothing(_variable_names, ctx), incomplete)
 
 
+def functions(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a library function or subgraph."""
+    names = set(_or_nothing(_function_names, ctx))
+    return sorted(name for name in names if name.startswith(incomplete) and _PLAIN.fullmatch(name))
+
+
+def _function_names(ctx: typer.Context) -> list[str]:
+    from tfinspect.api.listing import function_names
+
+    return function_names(os.path.expanduser(ctx.params["graph"]))  # noqa: PTH111 - stays as typed
+
+
 def _or_nothing(names: Callable[[typer.Context], list[str]], ctx: typer.Context) -> list[str]:
     try:
         return names(ctx)

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect.cli.render import format_nbytes, plural
+from tfinspect.cli.terminal import escape
 from tfinspect.ir.shapes import format_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from tfinspect.api.listing import NodeRow
+    from tfinspect.api.node_rows import NodeRow
     from tfinspect.cli.terminal import Terminal
     from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
+    from tfinspect.ir.dtypes import DType
+    from tfinspect.ir.shapes import Shape
 
 
-def show_nodes(terminal: Terminal, rows: Sequence[NodeRow]) -> None:
-    """Print a list of nodes."""
+_COLUMNS = ("NAME", "OP", "DTYPE", "SHAPE", "INPUTS")
+
+
+def show_nodes(terminal: Terminal, rows: Sequence[NodeRow], *, everywhere: bool = False) -> None:
+    """Print a list of nodes.
+
+    Args:
+        terminal: where to.
+        rows: the nodes.
+        everywhere: tell the function of each: in a last column, on a terminal in a heading above its nodes.
+    """
     if terminal.json_mode:
         terminal.json("nodes/1", {"nodes": [row.to_json() for row in rows]})
         return
-    cells = (
-        (
-            row.node.name,
-            row.node.op,
-            "?" if row.dtype is None else str(row.dtype),
-            format_shape(row.shape),
-            ", ".join(row.node.inputs),
-        )
-        for row in rows
-    )
-    terminal.table(("NAME", "OP", "DTYPE", "SHAPE", "INPUTS"), cells)
+    if not everywhere:
+        terminal.table(_COLUMNS, _cells(rows))
+    elif not terminal.is_tty:
+        cells = zip(_cells(rows), rows, strict=True)
+        terminal.table((*_COLUMNS, "FUNCTION"), ((*row_cells, row.function or "") for row_cells, row in cells))
+    else:
+        for function, group in itertools.groupby(rows, lambda row: row.function):
+            if function:
+                terminal.line()
+                terminal.line(f"function {escape(function)}")
+            terminal.table(_COLUMNS, _cells(list(group)))
     if terminal.is_tty or terminal.verbose or not rows:
         terminal.note(plural(len(rows), "node"))
+
+
+def _cells(rows: Iterable[NodeRow]) -> Iterator[tuple[str, ...]]:
+    told: dict[tuple[DType | None, Shape], tuple[str, str]] = {}  # graphs have few kinds of tensors
+    for name, op, inputs, dtype, shape, *_ in rows:
+        kind = told.get((dtype, shape))
+        if kind is None:
+            kind = told[dtype, shape] = ("?" if dtype is None else str(dtype), format_shape(shape))
+        yield (name, op, *kind, ", ".join(inputs))
 
 
 def show_variables(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]) -> None:

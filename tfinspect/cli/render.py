@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _KIB = 1024
 _PREVIEW_ELEMENTS = 8
+_MOST_NBYTES = 2 << 30  # of a tensor in a graph; what declares more is not looked into
 
 
 def format_nbytes(nbytes: int) -> str:
@@ -87,6 +88,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any attribute value
         from tfinspect.api.listing import preview
 
         head = f"{value.dtype} {format_shape(value.shape)}"
+        if value.nbytes > _MOST_NBYTES:
+            return f"{head}, {value.nbytes:,} bytes, which no file holds"
         return f"{head} {preview(value.numpy(), _PREVIEW_ELEMENTS)}" if value.dtype.itemsize or value.size else head
     if isinstance(value, FuncRef):
         return f"function {value.name}"
@@ -114,6 +117,8 @@ def _json(kind: str, value: Any) -> object:  # noqa: ANN401 - any attribute valu
     if kind == "func":
         return value.name
     if kind == "tensor":
+        if value.nbytes > _MOST_NBYTES:
+            return {"dtype": str(value.dtype), "shape": list(value.shape), "first": None}
         first = json_values(value.numpy().reshape(-1)[:_PREVIEW_ELEMENTS])
         return {"dtype": str(value.dtype), "shape": list(value.shape), "first": first}
     return value

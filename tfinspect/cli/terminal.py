@@ -7,6 +7,7 @@ values and no header (a list one line an element, a description one a fact), `--
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -182,17 +183,19 @@ class Terminal:
             self.note(f"too narrow for {', '.join(header[count:])}")
 
     def _pipe(self, rows: Iterable[Sequence[str]]) -> None:
-        lines: list[str] = []
-        for row in rows:
-            line = "\t".join(row)
-            if line.count("\t") != len(row) - 1 or not line.replace("\t", " ").isprintable():
-                line = "\t".join(map(escape, row))
-            lines.append(line)
-            if len(lines) >= _FLUSH_LINES:
-                self._out.write("\n".join(lines) + "\n")
-                lines.clear()
-        if lines:
-            self._out.write("\n".join(lines) + "\n")
+        waiting = iter(rows)
+        while batch := list(itertools.islice(waiting, _FLUSH_LINES)):
+            lines = ["\t".join(row) for row in batch]
+            text = "\n".join(lines)
+            tabs = sum(map(len, batch)) - len(batch)
+            # nearly always nothing is to be escaped, and that is told sooner of all lines than of each
+            if (
+                text.count("\t") != tabs
+                or text.count("\n") != len(batch) - 1
+                or not text.replace("\t", " ").replace("\n", " ").isprintable()
+            ):
+                text = "\n".join("\t".join(map(escape, row)) for row in batch)
+            self._out.write(text + "\n")
 
     def note(self, text: str) -> None:
         """Say something on stderr; not with --quiet, and not with --json, whose answer holds it already."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from tfinspect.errors import CorruptFileError, InputError
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._tensor_proto import decode_shape, decode_tensor, encode_shape, encode_tensor, tensor_header
@@ -22,44 +24,112 @@ _VALUE_TENSOR, _TENSOR_CONTENT = 8, 4
 _LARGE_NBYTES = 1 << 10
 
 
+class WireNode:
+    """What stands behind a node that was read.
+
+    Attributes:
+        view: the file.
+        start: byte of the file the NodeDef starts at.
+        stop: byte after its last one.
+    """
+
+    __slots__ = ("_message", "start", "stop", "view")
+
+    def __init__(self, view: memoryview, start: int, stop: int, message: Any = None) -> None:  # noqa: ANN401
+        self.view = view
+        self.start = start
+        self.stop = stop
+        self._message = message
+
+    @property
+    def span(self) -> memoryview:
+        """The NodeDef in the file."""
+        return self.view[self.start : self.stop]
+
+    @property
+    def message(self) -> Any:  # noqa: ANN401 - made at run time
+        """The NodeDef, the bytes of large tensors cut out; parsed at the first call where it was not before.
+
+        Raises:
+            InputError: the bytes are no longer what they were when the graph was read.
+        """
+        if self._message is None:
+            try:
+                self._message = message_class("NodeDef").FromString(self.span)
+            except DecodeError:
+                raise InputError("the file of the graph changed while it was being read") from None
+        return self._message
+
+
 class LazyAttrs(Mapping[str, Attr]):
     """The attributes of a NodeDef or NameAttrList; each is wrapped when asked for, and decoded when its value is.
 
-    Nothing but the message is held until then: of a large graph, few nodes are ever asked for their attributes.
+    Nothing is held until then but the message, or where it stands: of a large graph, few nodes are ever asked for
+    their attributes. Nodes whose attributes are the same bytes share one of these.
+
+    Args:
+        owner: the message, or the node in the file.
+        large: tensor_contents that were cut out of the message, by attribute.
+        path: the file, for error messages.
+        twin: the attributes of an earlier node, which are the same bytes.
+
+    Attributes:
+        twin: the first attributes that are the same bytes, itself perhaps.
     """
 
-    __slots__ = ("_large", "_made", "_owner", "_path")
+    __slots__ = ("_large", "_made", "_owner", "_path", "twin")
 
-    def __init__(self, owner: Any, large: Mapping[str, memoryview] | None = None, path: str = "") -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        owner: Any,  # noqa: ANN401 - made at run time
+        large: Mapping[str, memoryview] | None = None,
+        path: str = "",
+        twin: LazyAttrs | None = None,
+    ) -> None:
+        self.twin: LazyAttrs = self if twin is None else twin
         self._owner = owner
         self._path = path
         self._large = large
         self._made: dict[str, Attr] | None = None
 
+    def _message(self) -> Any:  # noqa: ANN401 - made at run time
+        if isinstance(self._owner, WireNode):
+            self._owner = self._owner.message
+        return self._owner
+
     def __getitem__(self, name: str) -> Attr:
         """Return one attribute."""
-        if self._made is None:
-            self._made = {}
-        made = self._made.get(name)
+        found: Attr | None = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as Mapping has it
+        """Return one attribute, or the default where there is none of that name."""
+        made = self._made
         if made is None:
-            messages = self._owner.attr
+            made = self._made = {}
+        found = made.get(name)
+        if found is None:
+            owner = self._message()
+            messages = owner.attr
             if name not in messages:  # a protobuf map would insert it
-                raise KeyError(name)
+                return default
             content = self._large.get(name) if self._large else None
-            made = self._made[name] = decode_attr(messages[name], content, (self._path, self._owner, name))
-        return made
+            found = made[name] = decode_attr(messages[name], content, (self._path, owner, name))
+        return found
 
     def __contains__(self, name: object) -> bool:
         """Whether the attribute is there."""
-        return name in self._owner.attr
+        return name in self._message().attr
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over names, sorted: a protobuf map has no order of its own."""
-        return iter(sorted(self._owner.attr))
+        return iter(sorted(self._message().attr))
 
     def __len__(self) -> int:
         """Number of attributes."""
-        return len(self._owner.attr)
+        return len(self._message().attr)
 
 
 class _WireAttr:

@@ -1,8 +1,7 @@
 """GraphDef: `.pb` files, and the graph inside MetaGraphDef and SavedModel.
 
-Large nodes are never parsed: the top level is walked on the mapped file, runs of small nodes go to protobuf in one
-piece, and of a large node only what is left after cutting out its tensor bytes. A node that was not changed is written
-back as the very bytes that stood in the file.
+The top level is walked on the mapped file; how nodes are read says `_node_reader`. A node that was not changed is
+written back as the very bytes that stood in the file.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError
-
-from tfinspect.errors import CorruptFileError, LimitError
+from tfinspect.errors import LimitError
 from tfinspect.formats import _atomic, _attrs
 from tfinspect.formats._file import MappedFile
+from tfinspect.formats._node_reader import SMALL_NBYTES, NodeReader, parse, read_large
 from tfinspect.formats._schema import message_class
+from tfinspect.formats._tensor_proto import decode_shape
 from tfinspect.formats._wire import LEN, VARINT, Cursor, len_header
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.functions import Function, FunctionBody
@@ -26,32 +25,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
 
+    from tfinspect.ir.shapes import Shape
+
 _NODE, _LIBRARY, _VERSION, _VERSIONS = 1, 2, 3, 4
-_SMALL_NBYTES = 16 << 10  # nodes above are cut open before protobuf sees them
 _RUN_NBYTES = 1 << 20  # small nodes parsed at a time
 MAX_NBYTES = (2 << 30) - 1  # protobuf's limit, which TensorFlow's C++ reader enforces
-
-
-@dataclass(slots=True)
-class WireNode:
-    """What stands behind a node that was read.
-
-    Attributes:
-        view: the file.
-        start: byte of the file the NodeDef starts at.
-        stop: byte after its last one.
-        message: the NodeDef, tensor bytes cut out.
-    """
-
-    view: memoryview
-    start: int
-    stop: int
-    message: Any
-
-    @property
-    def span(self) -> memoryview:
-        """The NodeDef in the file."""
-        return self.view[self.start : self.stop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +81,7 @@ def decode(cursor: Cursor, start: int, end: int) -> Graph:
 
 def _decode(cursor: Cursor, start: int, end: int) -> Graph:
     nodes: list[Node] = []
+    reader = NodeReader(cursor)
     run: list[tuple[int, int, int]] = []
     versions = Versions()
     version = 0
@@ -111,21 +90,21 @@ def _decode(cursor: Cursor, start: int, end: int) -> Graph:
     view = cursor.view
     run_nbytes = 0
     for number, kind, at, first, last in cursor.fields(start, end, "GraphDef"):
-        if number == _NODE and kind == LEN and last - first <= _SMALL_NBYTES:
+        if number == _NODE and kind == LEN and last - first <= SMALL_NBYTES:
             run.append((at, first, last))
             run_nbytes += last - at
             if run_nbytes < _RUN_NBYTES and last != end:
                 continue
         if run:
-            nodes += _decode_run(cursor, run)
+            nodes += reader.read_run(run)
             run, run_nbytes = [], 0
         if number == _NODE and kind == LEN:
-            if last - first > _SMALL_NBYTES:
-                nodes.append(_decode_large(cursor, first, last))
+            if last - first > SMALL_NBYTES:
+                nodes.append(read_large(cursor, first, last))
             continue
         others.append((number, view[at:last]))
         if number == _VERSIONS and kind == LEN:
-            message = _parse(cursor, "VersionDef", first, last)
+            message = parse(cursor, "VersionDef", first, last)
             versions = Versions(message.producer, message.min_consumer, tuple(message.bad_consumers))
         elif number == _LIBRARY and kind == LEN:
             functions.update(_decode_library(cursor, first, last))
@@ -138,73 +117,11 @@ def _decode(cursor: Cursor, start: int, end: int) -> Graph:
     return graph
 
 
-def _decode_run(cursor: Cursor, run: list[tuple[int, int, int]]) -> list[Node]:
-    view = cursor.view
-    # nodes of one run are neighbours, so one slice holds them all
-    try:
-        graph = message_class("GraphDef").FromString(view[run[0][0] : run[-1][2]])
-    except DecodeError:
-        for _, first, last in run:
-            _parse(cursor, "NodeDef", first, last)
-        # each is well formed alone, so one is nested so deep that the graph around it makes it too deep
-        raise CorruptFileError(
-            cursor.path, run[0][0], "NodeDefs nested less than 100 deep", "a deeper one", structure="GraphDef"
-        ) from None
-    make, path = _attrs.LazyAttrs, cursor.path
-    nodes = []
-    for (_, first, last), message in zip(run, graph.node, strict=True):
-        if not message.name:
-            raise _nameless(cursor, first)
-        wire = WireNode(view, first, last, message)
-        nodes.append(
-            Node(
-                message.name,
-                message.op,
-                tuple(message.input),
-                make(message, None, path),
-                device=message.device,
-                wire=wire,
-            )
-        )
-    return nodes
-
-
-def _nameless(cursor: Cursor, first: int) -> CorruptFileError:
-    return CorruptFileError(cursor.path, first, "a node with a name", "one without", structure="NodeDef")
-
-
-def _decode_large(cursor: Cursor, first: int, last: int) -> Node:
-    kept = bytearray()
-    large: dict[str, memoryview] = {}
-    view = cursor.view
-    entries = 0
-    for number, kind, at, start, stop in cursor.fields(first, last, "NodeDef"):
-        entries += number == _attrs.NODE_ATTR
-        if number == _attrs.NODE_ATTR and kind == LEN and stop - start > _SMALL_NBYTES:
-            entry, content = _attrs.strip_entry(cursor, start, stop)
-            kept += len_header(number, len(entry)) + entry
-            large.update(content)
-        else:
-            kept += view[at:stop]
-    try:
-        message = message_class("NodeDef").FromString(bytes(kept))
-        if len(message.attr) != entries or any(message.attr[name].tensor.tensor_content for name in large):
-            # an attribute or its content stands there twice: let protobuf sort out which counts
-            message, large = message_class("NodeDef").FromString(view[first:last]), {}
-    except DecodeError:
-        raise _malformed(cursor, "NodeDef", first, last) from None
-    if not message.name:
-        raise _nameless(cursor, first)
-    attrs = _attrs.LazyAttrs(message, large, cursor.path)
-    wire = WireNode(view, first, last, message)
-    return Node(message.name, message.op, tuple(message.input), attrs, device=message.device, wire=wire)
-
-
 def _decode_library(cursor: Cursor, first: int, last: int) -> dict[str, Function]:
     functions = {}
     for number, kind, _, start, stop in cursor.fields(first, last, "FunctionDefLibrary"):
         if number == 1 and kind == LEN:
-            message = _parse(cursor, "FunctionDef", start, stop)
+            message = parse(cursor, "FunctionDef", start, stop)
             functions[message.signature.name] = Function(
                 message.signature.name, _BodyDecoder(message, cursor.path), wire=cursor.view[start:stop]
             )
@@ -229,7 +146,7 @@ class _BodyDecoder:
                 tuple(n.input),
                 _attrs.LazyAttrs(n, None, self._path),
                 device=n.device,
-                wire=WireNode(_NO_FILE, 0, 0, n),
+                wire=_attrs.WireNode(_NO_FILE, 0, 0, n),
                 changed=True,
             )
             for n in message.node_def
@@ -239,41 +156,16 @@ class _BodyDecoder:
             tuple((a.name, DType.from_number(a.type) if a.type else None) for a in message.signature.output_arg),
             nodes,
             dict(message.ret),
+            tuple(_arg_shape(message, index) for index in range(len(message.signature.input_arg))),
         )
 
 
-def _parse(cursor: Cursor, name: str, first: int, last: int) -> Any:  # noqa: ANN401 - made at run time
-    try:
-        return message_class(name).FromString(cursor.view[first:last])
-    except DecodeError:
-        raise _malformed(cursor, name, first, last) from None
-
-
-def _malformed(cursor: Cursor, name: str, first: int, last: int) -> CorruptFileError:
-    """Find the byte where a message that protobuf refused stops making sense."""
-    try:
-        for number, kind, at, start, stop in cursor.fields(first, last, name):
-            if name == "NodeDef" and kind == LEN and number == _attrs.NODE_ATTR:
-                _walk_attr(cursor, start, stop)
-            elif name == "NodeDef" and kind == LEN and number in _NODE_TEXTS:
-                try:
-                    str(cursor.view[start:stop], "utf-8")
-                except UnicodeDecodeError as error:
-                    found = f"byte {cursor.view[start + error.start]:#04x}"
-                    return CorruptFileError(cursor.path, at, f"UTF-8 in {_NODE_TEXTS[number]}", found, structure=name)
-    except CorruptFileError as error:
-        return error
-    return CorruptFileError(cursor.path, first, f"a {name}", "bytes that are not one", structure="GraphDef")
-
-
-_NODE_TEXTS = {1: "name", 2: "op", 3: "input", 4: "device"}
-
-
-def _walk_attr(cursor: Cursor, start: int, stop: int) -> None:
-    for number, kind, _, first, last in cursor.fields(start, stop, "NodeDef.attr"):
-        if number == 2 and kind == LEN:  # noqa: PLR2004 - the value of a map entry
-            for _ in cursor.fields(first, last, "AttrValue"):
-                pass
+def _arg_shape(message: Any, index: int) -> Shape:  # noqa: ANN401 - made at run time
+    """Return the shape a FunctionDef notes of an argument, where it notes one."""
+    if index not in message.arg_attr or "_output_shapes" not in message.arg_attr[index].attr:
+        return None
+    shapes = message.arg_attr[index].attr["_output_shapes"].list.shape
+    return decode_shape(shapes[0]) if len(shapes) == 1 else None
 
 
 def write(graph: Graph, path: str | os.PathLike[str], *, force: bool = False) -> int:
@@ -330,7 +222,7 @@ def _is_unchanged(graph: Graph) -> bool:
 
 def _node_pieces(graph: Graph) -> Iterator[tuple[int, Iterable[bytes | memoryview]]]:
     for node in graph.nodes:
-        if isinstance(node.wire, WireNode) and not node.changed:
+        if isinstance(node.wire, _attrs.WireNode) and not node.changed:
             span = node.wire.span
             header = len_header(_NODE, len(span))
             yield len(header) + len(span), (header, span)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from tfinspect.ir.dtypes import DType
     from tfinspect.ir.graph import Node
+    from tfinspect.ir.shapes import Shape
 
 
 class Function:
@@ -45,9 +46,10 @@ class FunctionBody:
         outputs: (name, dtype) of each result.
         nodes: the body.
         results: for each result name, the body tensor that gives it.
+        arg_shapes: shape of each argument where the file says it; may be shorter than `args`.
     """
 
-    __slots__ = ("args", "nodes", "outputs", "results")
+    __slots__ = ("arg_shapes", "args", "nodes", "outputs", "results")
 
     def __init__(
         self,
@@ -55,8 +57,10 @@ class FunctionBody:
         outputs: tuple[tuple[str, DType | None], ...],
         nodes: tuple[Node, ...],
         results: dict[str, str],
+        arg_shapes: tuple[Shape, ...] = (),
     ) -> None:
         self.args = args
         self.outputs = outputs
         self.nodes = nodes
         self.results = results
+        self.arg_shapes = arg_shapes

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tfinspect.ir.shapes import Shape
     from tfinspect.surgery.shapes import Call, Value
 
+MAX_OUTPUTS = 1 << 10  # a few bytes of an attribute can claim any number of outputs; of more, the types are not told
+
 Rule: TypeAlias = "Callable[[Call], Iterable[TensorType]]"
 """Gives the types of a node's outputs; may raise what `shapes` lists as malformed."""
 
@@ -101,6 +103,11 @@ def same(call: Call) -> tuple[TensorType]:
     """The output is as the first input."""
     first = call.ins[0] if call.ins else UNKNOWN
     return (first if first.dtype is not None else TensorType(call.node.dtype("T"), first.shape),)
+
+
+def alike(kind: TensorType, count: int) -> list[TensorType]:
+    """Return outputs that are all of one type."""
+    return [kind] * min(count, MAX_OUTPUTS)
 
 
 def gathered(shape: Shape, indices: Shape, axis: int, batch: int) -> Shape:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.shapes import merge as merge_shapes
-from tfinspect.surgery._shape_arithmetic import common, fixed, gathered, same, table
+from tfinspect.surgery._shape_arithmetic import alike, common, fixed, gathered, same, table
 from tfinspect.surgery._shape_rules_arrays import ARRAY_RULES
 from tfinspect.surgery._shape_rules_layers import LAYER_RULES
 from tfinspect.surgery.ops import is_side_effect, is_update
@@ -56,9 +56,7 @@ def _resource_gather(call: Call) -> list[TensorType]:
 
 
 def _switch(call: Call) -> list[TensorType]:
-    count = call.node.value("num_outs", 2)
-    outs: list[TensorType] = list(same(call)) * count
-    return outs
+    return alike(same(call)[0], call.node.value("num_outs", 2))
 
 
 def _merge(call: Call) -> list[TensorType]:

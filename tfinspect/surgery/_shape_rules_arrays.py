@@ -8,6 +8,8 @@ from tfinspect.ir.dtypes import DType
 from tfinspect.ir.shapes import is_static, size_of
 from tfinspect.ir.shapes import merge as merge_shapes
 from tfinspect.surgery._shape_arithmetic import (
+    MAX_OUTPUTS,
+    alike,
     axis_of,
     broadcast,
     dims_of,
@@ -133,18 +135,18 @@ def _split(call: Call) -> list[TensorType]:
         else:
             dim = shape[axis]
             shape = with_dim(shape, axis, None if dim is None else dim // count)
-    return [TensorType(dtype, shape)] * count
+    return alike(TensorType(dtype, shape), count)
 
 
 def _split_v(call: Call) -> list[TensorType]:
     count, shape, sizes = call.node.value("num_split"), call.shape(0), call.value(1)
     if shape is None:
-        return [TensorType(element(call), None)] * count
+        return alike(TensorType(element(call), None), count)
     axis = axis_of(call.scalar(2), len(shape))
     if axis is None:
-        return [TensorType(element(call), (None,) * len(shape))] * count
+        return alike(TensorType(element(call), (None,) * len(shape)), count)
     if sizes is None or len(sizes) != count:
-        sizes = (None,) * count
+        sizes = (None,) * min(count, MAX_OUTPUTS)
     dim = shape[axis]
     if dim is not None and sizes.count(-1) == 1 and None not in sizes:
         rest = dim - sum(s for s in sizes if s is not None and s >= 0)
@@ -157,7 +159,7 @@ def _unpack(call: Call) -> list[TensorType]:
     if shape is not None:
         axis = axis_of(call.node.value("axis", 0), len(shape))
         shape = None if axis is None else (*shape[:axis], *shape[axis + 1 :])
-    return [TensorType(element(call), shape)] * count
+    return alike(TensorType(element(call), shape), count)
 
 
 def _pack(call: Call) -> list[TensorType]:
@@ -346,7 +348,7 @@ def _complex_part(call: Call) -> list[TensorType]:
 def _dynamic_partition(call: Call) -> list[TensorType]:
     data, parts = call.shape(0), call.shape(1)
     shape = None if data is None or parts is None else (None, *data[len(parts) :])
-    return [TensorType(element(call), shape)] * call.node.value("num_partitions")
+    return alike(TensorType(element(call), shape), call.node.value("num_partitions"))
 
 
 def _ensure_shape(call: Call) -> list[TensorType]:

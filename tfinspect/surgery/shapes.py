@@ -18,8 +18,9 @@ from tfinspect.ir.refs import TensorRef, split_input
 from tfinspect.ir.shapes import Shape, is_static, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from tfinspect.ir.attrs import Attr
     from tfinspect.ir.functions import Function
     from tfinspect.ir.graph import Graph, Node
 
@@ -53,14 +54,18 @@ class Call:
     Attributes:
         node: the node.
         ins: types of its data inputs.
+        asked: the values a rule has asked for, by input.
+        looked_around: whether a rule has asked for more than types, attributes and values.
     """
 
-    __slots__ = ("_refs", "_types", "ins", "node")
+    __slots__ = ("_refs", "_types", "asked", "ins", "looked_around", "node")
 
-    def __init__(self, types: TensorTypes, node: Node, ins: list[TensorType]) -> None:
+    def __init__(self, types: TensorTypes, node: Node, ins: Sequence[TensorType]) -> None:
         self._types = types
         self.node = node
         self.ins = ins
+        self.asked: dict[int, Value | None] = {}
+        self.looked_around = False
         self._refs: list[tuple[str, int]] | None = None
 
     @property
@@ -91,9 +96,10 @@ class Call:
 
     def value(self, index: int) -> Value | None:
         """Elements of an integer input of at most `VALUE_SIZE` elements, or None."""
-        if index < 0:
-            index += len(self.refs)
-        return self._types.value_at(*self.refs[index]) if 0 <= index < len(self.refs) else None
+        at = index + len(self.refs) if index < 0 else index
+        value = self._types.value_at(*self.refs[at]) if 0 <= at < len(self.refs) else None
+        self.asked[index] = value
+        return value
 
     def scalar(self, index: int) -> int | None:
         """Value of an integer input of one element, or None."""
@@ -102,10 +108,12 @@ class Call:
 
     def handle(self, index: int = 0) -> TensorType:
         """Type of the variable behind a resource input."""
+        self.looked_around = True
         return self._types.handle_of(self.refs[index][0]) if index < len(self.refs) else UNKNOWN
 
     def source(self, index: int) -> Node | None:
         """Node behind an input."""
+        self.looked_around = True
         return self._types.nodes.get(self.refs[index][0]) if index < len(self.refs) else None
 
 
@@ -136,7 +144,19 @@ class TensorTypes:
         self._rules, self._fallback, self._value_rules = RULES, fallback, VALUES
         self._known: dict[str, tuple[TensorType, ...]] = {}
         self._values: dict[tuple[str, int], Value | None] = {}
+        self._constants: dict[int, Value | None] = {}
         self._handles: dict[str, TensorType] = {}
+        self._kept: dict[TensorType, TensorType] = {}
+        self._verdicts: dict[tuple[object, ...], _Verdicts] = {}
+
+    def first_types(self, nodes: Iterable[Node]) -> Iterator[TensorType]:
+        """Yield what is known of the first output of each of some nodes of the graph."""
+        known = self._known
+        for node in nodes:
+            outs = known.get(node.name)
+            if outs is None:
+                outs = self._evaluate(node.name)
+            yield outs[0] if outs else UNKNOWN
 
     def type_of(self, ref: TensorRef) -> TensorType:
         """Return what is known of a tensor.
@@ -176,7 +196,12 @@ class TensorTypes:
         if key in self._values:
             return self._values[key]
         node = self.nodes.get(name)
-        value = None if node is None or node.op != "Const" or index else _constant(node)
+        value = None
+        if node is not None and node.op == "Const" and not index:
+            shared = id(_shared(node.attrs))
+            if shared not in self._constants:
+                self._constants[shared] = _constant(node)
+            value = self._constants[shared]
         self._values[key] = value
         return value
 
@@ -186,6 +211,11 @@ class TensorTypes:
 
     def _evaluate(self, wanted: str) -> tuple[TensorType, ...]:
         known, nodes = self._known, self.nodes
+        node = nodes[wanted]
+        given = self._known_inputs(node)
+        if given is not None:  # as nearly always where nodes are asked for in the order of the file
+            outs = known[wanted] = self._judge(node, given)
+            return outs
         opened: set[str] = set()
         stack = [wanted]
         while stack:
@@ -200,44 +230,81 @@ class TensorTypes:
             ins: list[TensorType] = []
             for text in node.inputs:
                 index = 0
-                outs = known.get(text)
-                if outs is None:
+                found = known.get(text)
+                if found is None:
                     source, index, control = split_input(text)
                     if control:
                         continue
-                    outs = known.get(source)
-                    if outs is None and not again and self._can_follow(source, opened):
+                    found = known.get(source)
+                    if found is None and not again and self._can_follow(source, opened):
                         stack.append(source)
                         waiting = True
-                ins.append(outs[index] if outs is not None and index < len(outs) else UNKNOWN)
+                ins.append(found[index] if found is not None and index < len(found) else UNKNOWN)
             if not waiting:
                 stack.pop()
                 known[name] = self._judge(node, ins)
         return known[wanted]
+
+    def _known_inputs(self, node: Node) -> list[TensorType] | None:
+        """Return the types of a node's data inputs, or None where one was not judged yet."""
+        known = self._known
+        ins = []
+        for text in node.inputs:
+            index, outs = 0, known.get(text)
+            if outs is None:
+                source, index, control = split_input(text)
+                if control:
+                    continue
+                outs = known.get(source)
+                if outs is None:
+                    return None
+            ins.append(outs[index] if index < len(outs) else UNKNOWN)
+        return ins
 
     def _can_follow(self, name: str, opened: set[str]) -> bool:
         """Whether an input can be judged first; one that is opened already closes a loop and stays unknown."""
         node = None if name in opened else self.nodes.get(name)
         return node is not None and node.op not in MERGING_OPS
 
-    def _judge(self, node: Node, ins: list[TensorType]) -> tuple[TensorType, ...]:
-        call = Call(self, node, ins)
+    def _judge(self, node: Node, ins: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        # networks repeat themselves: nodes of one op that share attributes and the types of their inputs are judged
+        # once. Types are kept once each, so that they can be told by identity.
+        op = node.op
+        key = (op, id(_shared(node.attrs)), *map(id, ins))
+        verdicts = self._verdicts.get(key)
+        outs = call = None
+        if verdicts is None:
+            verdicts = self._verdicts[key] = _Verdicts()
+        elif verdicts.needs is not None:
+            call = Call(self, node, ins)
+            outs = verdicts.by_values.get(tuple([call.value(index) for index in verdicts.needs]))
+        else:
+            outs = verdicts.outs
+        if outs is None:
+            call = Call(self, node, ins)
+            outs = self._apply_rule(call)
+            if not call.looked_around:
+                verdicts.learn(call.asked, outs)
+        if self._given and node.name in self._given:
+            outs = _with_shapes(outs, self._given[node.name])
+        if outs:
+            dtype = outs[0].dtype
+            if dtype is DType.RESOURCE:
+                self._follow_handles(call or Call(self, node, ins))
+            elif dtype in _INTEGERS and op in self._value_rules:
+                self._follow_values(call or Call(self, node, ins), outs)
+        return outs
+
+    def _apply_rule(self, call: Call) -> tuple[TensorType, ...]:
+        node, kept = call.node, self._kept
         rule = self._rules.get(node.op, self._fallback)
         try:
             outs = tuple(rule(call))
+            if outs and not self._given and not is_static(outs[0].shape) and "_output_shapes" in node.attrs:
+                outs = _with_hints(outs, node)
+            return tuple([kept.setdefault(out, out) for out in outs])
         except _MALFORMED:
-            outs = ()
-        if self._given:
-            if node.name in self._given:
-                outs = _with_shapes(outs, self._given[node.name])
-        elif outs and not is_static(outs[0].shape) and "_output_shapes" in node.attrs:
-            outs = _with_hints(outs, node)
-        if outs:
-            if outs[0].dtype in _INTEGERS and node.op in self._value_rules:
-                self._follow_values(call, outs)
-            elif outs[0].dtype is DType.RESOURCE:
-                self._follow_handles(call)
-        return outs
+            return ()
 
     def _follow_values(self, call: Call, outs: tuple[TensorType, ...]) -> None:
         try:
@@ -254,6 +321,38 @@ class TensorTypes:
             self._handles[node.name] = TensorType(node.dtype("dtype"), node.shape())
         elif call.refs and node.op not in ("TensorArrayV3", "StackV2"):
             self._handles[node.name] = self.handle_of(call.refs[0][0])
+
+
+def _shared(attrs: Mapping[str, Attr]) -> object:
+    """Return what nodes whose attributes are the same have in common, where their reader knows that of them."""
+    return getattr(attrs, "twin", attrs)
+
+
+class _Verdicts:
+    """What a rule said of nodes that differ in nothing but the values of their inputs.
+
+    Attributes:
+        outs: types of the outputs where no value was asked for.
+        needs: inputs whose values were asked for, None where none was.
+        by_values: types of the outputs by these values.
+    """
+
+    __slots__ = ("by_values", "needs", "outs")
+
+    def __init__(self) -> None:
+        self.outs: tuple[TensorType, ...] | None = None
+        self.needs: tuple[int, ...] | None = None
+        self.by_values: dict[tuple[Value | None, ...], tuple[TensorType, ...]] = {}
+
+    def learn(self, asked: Mapping[int, Value | None], outs: tuple[TensorType, ...]) -> None:
+        """Remember one verdict."""
+        if not asked and self.needs is None:
+            self.outs = outs
+            return
+        needs = tuple(asked)
+        if needs != self.needs:  # what else is asked for may depend on what the first values are
+            self.needs, self.by_values = needs, {}
+        self.by_values[tuple(asked.values())] = outs
 
 
 def _with_shapes(outs: tuple[TensorType, ...], given: Mapping[int, Shape]) -> tuple[TensorType, ...]:
