@@ -61,7 +61,7 @@ class WeightChange:
 
     @property
     def order(self) -> tuple[float, ...]:
-        """What sorts the largest change first: not-finite values, then relative RMS, then absolute change, then count."""
+        """What sorts the largest change first: not-finite values, relative RMS, absolute change, count."""
         found = self.measures
         if found is None:
             return (0.0,)
@@ -242,6 +242,8 @@ def _compare_pair(found: WeightsDifference, a: Weight, b: Weight, rtol: float, a
         found.changed.append(WeightChange(a, b, measures))
     else:
         found.within += 1
+        if renamed:
+            found.renamed.append((a, b))
 
 
 def _blame(a: Weight, b: Weight, error: TfinspectError) -> list[Unreadable]:

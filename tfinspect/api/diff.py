@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from tfinspect import formats
 from tfinspect.api.compare_weights import WeightsDifference, compare_weights, weights_of
 from tfinspect.errors import UsageError, WrongKindError
-from tfinspect.ir.graph import Versions
+from tfinspect.ir.checkpoint import Checkpoint
+from tfinspect.ir.graph import Graph, Versions
 from tfinspect.ir.model import Model
 from tfinspect.surgery.compare_graphs import (
     Change,
@@ -103,8 +104,8 @@ class Difference:
 
 
 def diff(
-    a: PathLike | Model,
-    b: PathLike | Model,
+    a: PathLike | Model | Graph | Checkpoint,
+    b: PathLike | Model | Graph | Checkpoint,
     *,
     match: str | None = None,
     rtol: float = 0.0,
@@ -117,7 +118,7 @@ def diff(
     Values are the same where their bits are, so a NaN equals itself and -0 is not 0.
 
     Args:
-        a: the first model, of any format that `open` reads.
+        a: the first model: a path to any format that `open` reads, or what was read from one.
         b: the second.
         match: only names that match this glob; `*` also matches `/`.
         rtol: relative tolerance; values within `atol + rtol * max(|a|, |b|)` count as equal.
@@ -137,24 +138,26 @@ def diff(
         raise UsageError("a tolerance is a number that is not negative")
     if not (graph or weights):
         raise UsageError("nothing is left to compare without graph and weights")
-    model_a, model_b = (m if isinstance(m, Model) else formats.open_model(m) for m in (a, b))
+    model_a, model_b = _opened(a), _opened(b)
     found = Difference(model_a.path, model_b.path, model_a.format, model_b.format, tolerances=(rtol, atol), match=match)
     found.same_file = _same_file(a, b)
     found.problems = tuple((side, error) for side, m in (("a", model_a), ("b", model_b)) for error in m.problems)
     if found.same_file and match is None and not found.problems:
         found.summary = summary(found)
+        found.notes.append("both are one file; its values were not read")
         return found
     keep = _keep(match)
+    # beside variables, the constants of a graph are a matter of the graph
+    variables_only = not graph and model_a.checkpoint is not None and model_b.checkpoint is not None
     pairing = Pairing({})
-    if model_a.graph is not None and model_b.graph is not None:
+    if model_a.graph is not None and model_b.graph is not None and not variables_only:
         from tfinspect.verify.tensor_difference import digest
 
         pairing = pair_nodes(model_a.graph, model_b.graph, digest)
+        found.scope = None if pairing.scope is None else (pairing.scope.a, pairing.scope.b)
     if graph:
         _compare_structure(found, model_a, model_b, pairing, keep)
     if weights:
-        # beside variables, the constants of a graph are a matter of the graph
-        variables_only = not graph and model_a.checkpoint is not None and model_b.checkpoint is not None
         mine, theirs = (weights_of(m, constants=not variables_only) for m in (model_a, model_b))
         if mine and theirs:
             found.weights = compare_weights(
@@ -172,12 +175,22 @@ def _keep(match: str | None) -> Callable[[str], bool]:
     return (lambda _: True) if match is None else lambda name: fnmatch.fnmatchcase(name, match)
 
 
+def _opened(source: PathLike | Model | Graph | Checkpoint) -> Model:
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, Graph):
+        return Model(source.source.path if source.source else "", "graphdef", graph=source)
+    if isinstance(source, Checkpoint):
+        return Model(source.path, source.format, checkpoint=source)
+    return formats.open_model(source)
+
+
 def _same_file(a: object, b: object) -> bool:
     if a is b:
         return True
-    if isinstance(a, Model) or isinstance(b, Model):
+    if not (isinstance(a, (str, os.PathLike)) and isinstance(b, (str, os.PathLike))):
         return False
-    path_a, path_b = os.path.realpath(str(a)), os.path.realpath(str(b))
+    path_a, path_b = os.path.realpath(a), os.path.realpath(b)
     return path_a == path_b or (os.path.exists(path_a) and os.path.exists(path_b) and os.path.samefile(path_a, path_b))  # noqa: PTH110, PTH121 - both may be prefixes
 
 
@@ -187,7 +200,6 @@ def _compare_structure(found: Difference, a: Model, b: Model, pairing: Pairing, 
 
         functions = {other: name for name, other in pair_functions(a.graph.functions, b.graph.functions).items()}
         found.nodes = compare_parts(a.graph.by_name, b.graph.by_name, pairing, functions=functions, keep=keep)
-        found.scope = None if pairing.scope is None else (pairing.scope.a, pairing.scope.b)
         if a.graph.functions or b.graph.functions:
             found.functions = compare_functions(a.graph.functions, b.graph.functions, keep)
     elif a.graph is not None or b.graph is not None:
@@ -229,7 +241,9 @@ def _versions(a: Model, b: Model) -> Iterator[Change]:
 
 
 def _check_compared(found: Difference, *, graph: bool) -> None:
-    shared = [*found.structures.values(), *([found.weights] if found.weights is not None else [])]
+    shared: list[PartsDifference | WeightsDifference] = [*found.structures.values()]
+    if found.weights is not None:
+        shared.append(found.weights)
     if not shared:
         titles = [formats.BY_NAME[name].a_title for name in (found.format_a, found.format_b)]
         limits = "" if graph else " as weights"

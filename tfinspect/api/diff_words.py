@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _VARIABLES: Final = frozenset({"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"})
 _CLOSE: Final = 0.5  # relative RMS change up to which a weight is a descendant and not another one
 _TRAINING: Final = frozenset({"slot", "step", "bookkeeping"})
-_WIDTHS: Final = frozenset({"shape", "_output_shapes", "(shape)", "filters", "units", "output_shapes"})
+_WIDTHS: Final = frozenset({"shape", "_output_shapes", "result_shape", "filters", "units", "nIn", "nOut"})
 
 
 def summary(found: Difference) -> str:
@@ -57,7 +57,8 @@ def _related(found: Difference) -> str:
         return _same_structure(found, structure, weights, values)
     if structure is None and not found.only and not (weights.added or weights.removed):
         return _same_variables(weights, values)
-    if not values:
+    equal = weights.same + weights.within
+    if not values and equal and equal >= min(weights.count_a, weights.count_b) / 2:
         return _same_weights(found, structure, weights)
     common = (
         []
@@ -65,7 +66,8 @@ def _related(found: Difference) -> str:
         else [f"{structure.paired:,} of {max(structure.count_a, structure.count_b):,} {_word(found)}"]
     )
     common.append(f"{weights.paired:,} of {max(weights.count_a, weights.count_b):,} tensors")
-    return f"related: {' and '.join(common)} in common; {values}"
+    told = values or ("with the same values" if equal else "their values unread")
+    return f"related: {' and '.join(common)} in common; {told}"
 
 
 def _word(found: Difference) -> str:
@@ -101,6 +103,9 @@ def _judged(weights: WeightsDifference) -> str:
     model = [change for change in weights.changed if change.a.role not in _TRAINING]
     if not model:
         return ": only what the trainer keeps (steps, slots)"
+    model = [change for change in model if change.a.dtype.is_floating]
+    if not model:
+        return ""
     rels = [change.measures.rel_rms for change in model if change.measures is not None]
     apart = statistics.median(float("inf") if rel is None else rel for rel in rels)
     if weights.paired > 1 and (apart < _CLOSE or len(weights.changed) < weights.paired / 2):
@@ -119,7 +124,7 @@ def _other_names(found: Difference, structure: PartsDifference | None) -> str:
     if scope is None and found.weights is not None and found.weights.scope is not None:
         scope = (found.weights.scope.a, found.weights.scope.b)
     if scope is not None:
-        return " under another scope ({})".format(_scope_words(*scope))
+        return f" under another scope ({_scope_words(*scope)})"
     renamed = len(structure.renamed) if structure is not None else 0
     if not renamed and found.weights is not None and structure is None:
         renamed = len(found.weights.renamed)
@@ -150,7 +155,7 @@ def _single(found: Difference) -> str:
 def _same_variables(weights: WeightsDifference, values: str) -> str:
     names = ""
     if weights.scope is not None:
-        names = " under another scope ({})".format(_scope_words(weights.scope.a, weights.scope.b))
+        names = f" under another scope ({_scope_words(weights.scope.a, weights.scope.b)})"
     elif weights.renamed:
         names = f" under other names ({len(weights.renamed):,} renamed)"
     if not values:

@@ -1,7 +1,8 @@
-"""Two graphs name by name: nodes, functions, signatures. Also operator and layer lists, which are graphs in their way."""
+"""Two graphs name by name: nodes, functions, signatures; operator and layer lists are compared as nodes are."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,15 +28,24 @@ class Part(Protocol):
     """What nodes, operators and layers have in common; values of `attrs` are `Attr` or plain."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name, unique in its model."""
+
     @property
-    def op(self) -> str: ...
+    def op(self) -> str:
+        """What it does."""
+
     @property
-    def inputs(self) -> tuple[str, ...]: ...
+    def inputs(self) -> tuple[str, ...]:
+        """What it takes."""
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """Where it is pinned to."""
+
     @property
-    def attrs(self) -> Mapping[str, Any]: ...
+    def attrs(self) -> Mapping[str, Any]:
+        """Attribute values by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +147,7 @@ def compare_parts(
         changed=tuple(changed),
         renamed=tuple((name, other) for name, other in pairs if name in pairing.renamed),
         ops=ops,
-        reordered=any(later < earlier for earlier, later in zip(places, places[1:], strict=False)),
+        reordered=any(later < earlier for earlier, later in itertools.pairwise(places)),
     )
 
 
@@ -210,8 +220,8 @@ def operator_parts(operators: Iterable[Operator]) -> dict[str, Part]:
     found: dict[str, Part] = {}
     for operator in operators:
         name = f"{operator.body}/{operator.name}" if operator.body else operator.name
-        extra = {"outputs": operator.outputs, "dtype": operator.dtype, "shape": operator.shape}
-        attrs = {**operator.attrs, **{f"({key})": value for key, value in extra.items()}}
+        extra = {"outputs": operator.outputs, "result_dtype": operator.dtype, "result_shape": operator.shape}
+        attrs = {**operator.attrs, **extra}
         found[_free(name, found)] = PlainPart(name, operator.op, operator.inputs, attrs)
     return found
 
@@ -220,7 +230,7 @@ def layer_parts(layers: Iterable[Layer]) -> dict[str, Part]:
     """Return layers as parts by name."""
     found: dict[str, Part] = {}
     for layer in layers:
-        attrs = {**layer.settings, "(shape)": layer.shape, "(weights)": layer.weights}
+        attrs = {**layer.settings, "result_shape": layer.shape, "weight_names": layer.weights}
         attrs.pop("name", None)  # said already, and no change where the layer was renamed
         found[_free(layer.name, found)] = PlainPart(layer.name, layer.kind, layer.inputs, attrs)
     return found

@@ -1,4 +1,4 @@
-"""Which name of one model is which of another: the same, the same under another scope, or the same by what it computes."""
+"""Which name of one model is which of another: the same, the same under another scope, or by what it computes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def pair_nodes(a: Graph, b: Graph, digest: Callable[[Tensor], bytes]) -> Pairing
     """
     by_name = pair_names(a.by_name, b.by_name)
     rest = min(len(a), len(b)) - len(by_name.names)
-    if rest < _LEAST_NAMES:
+    if not rest:
         return by_name
     pairs = dict(by_name.names)
     try:
@@ -134,14 +134,21 @@ def pair_nodes(a: Graph, b: Graph, digest: Callable[[Tensor], bytes]) -> Pairing
 def _pair_by_structure(a: Graph, b: Graph, pairs: dict[str, str], digest: Callable[[Tensor], bytes] | None) -> None:
     mine = _Keys(a, {name: name for name in pairs}, digest)
     theirs = _Keys(b, {other: name for name, other in pairs.items()}, digest)
-    for keys_a, keys_b, ties in ((mine.both, theirs.both, True), (mine.forward, theirs.forward, False)):
+    whole, upstream = (mine.both, theirs.both, True), (mine.forward, theirs.forward, False)
+    for keys_a, keys_b, ties in (whole,) if digest is None else (whole, upstream):
         taken = set(pairs.values())
         groups_a = _grouped(keys_a, (node.name for node in a if node.name not in pairs))
         groups_b = _grouped(keys_b, (node.name for node in b if node.name not in taken))
         for key, names in groups_a.items():
             others = groups_b.get(key, [])
-            if len(names) == len(others) and (ties or len(names) == 1):
+            if len(names) == len(others) and (ties or (len(names) == 1 and not _is_number(a.by_name[names[0]]))):
                 pairs.update(zip(names, others, strict=True))
+
+
+def _is_number(node: Node) -> bool:
+    """Whether it is a constant of one element, which is much the same in any graph."""
+    value = node.tensor() if node.op == "Const" else None
+    return value is not None and value.size <= 1
 
 
 def _grouped(keys: Mapping[str, bytes], names: Iterable[str]) -> dict[bytes, list[str]]:

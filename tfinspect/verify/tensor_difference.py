@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfinspect.ir.dtypes import DType
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
+    from tfinspect.ir.dtypes import DType
     from tfinspect.ir.tensors import Bytes, Tensor
 
 _BLOCK_SIZE = 1 << 18  # elements measured at a time; some ten arrays of float64 are needed for them
@@ -65,7 +64,7 @@ def same_values(a: Tensor, b: Tensor) -> bool:
 def difference(a: Tensor, b: Tensor, *, rtol: float = 0.0, atol: float = 0.0) -> TensorDifference:
     """Measure how two tensors of one shape differ.
 
-    Elements are within the tolerances where `|a - b| <= atol + rtol * max(|a|, |b|)`, which does not depend on the order.
+    Elements are within the tolerances where `|a - b| <= atol + rtol * max(|a|, |b|)`, whichever comes first.
     Tensors of different dtypes are compared by value, strings and numbers not at all.
 
     Raises:
@@ -210,10 +209,12 @@ def _distance(p: npt.NDArray[Any], q: npt.NDArray[Any], both: npt.NDArray[Any]) 
         p.dtype == q.dtype and p.dtype.kind in _EXACT
     ):  # the difference of two int64 needs all 64 bits of an unsigned one
         larger, smaller = np.maximum(p, q).view(np.uint64), np.minimum(p, q).view(np.uint64)
-        return larger - smaller
+        exact: npt.NDArray[Any] = larger - smaller
+        return exact
     if p.dtype.kind in _EXACT and q.dtype.kind in _EXACT:
         p, q = p.astype(np.float64), q.astype(np.float64)
-    return np.abs(p - q)
+    distance: npt.NDArray[Any] = np.abs(p - q)
+    return distance
 
 
 def _sum_of_squares(values: npt.NDArray[Any]) -> float:
