@@ -193,13 +193,17 @@ def _reasons(found: Difference, structure: PartsDifference | None) -> list[str]:
         elif removed and not added:
             reasons.append(f"B is cut to {structure.paired:,} of {structure.count_a:,} {word}")
         elif added:
-            reasons.append(f"{removed:,} {word} only in A, {added:,} only in B")
+            reasons.append(f"{counted(removed, word[:-1])} only in A, {added:,} only in B")
         changed = len({change.name for change in structure.changed})
         if changed and not reasons:
             reasons.append(f"{changed:,} of {structure.paired:,} {word} changed")
     reasons += [f"only {side.upper()} has {'a graph' if part == 'graph' else part}" for part, side in found.only]
-    names = _other_names(found, structure)
-    return [*reasons, names.strip()] if names else reasons
+    scoped = found.scope is not None or (found.weights is not None and found.weights.scope is not None)
+    if scoped:
+        reasons.append(_other_names(found, structure).strip())
+    elif structure is not None and structure.renamed:
+        reasons.append(f"{len(structure.renamed):,} renamed")
+    return reasons
 
 
 def _counts(weights: WeightsDifference) -> str:

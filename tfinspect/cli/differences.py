@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect import formats
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from tfinspect.surgery.compare_graphs import Change, PartsDifference
 
 _SHOWN: Final = 20
+_WARNED: Final = 5
 _STYLES: Final = {"+": "good", "-": "error", "~": "warn", "=": "name", "!": "error"}
 _INDENT: Final = "  "
-_WIDE: Final = 100  # columns from which both values of a change stand beside their name
 _NOUNS: Final = {
     "nodes": "node", "operators": "operator", "layers": "layer", "functions": "function", "signatures": "signature",
 }  # fmt: skip
@@ -40,11 +41,12 @@ def show_differences(terminal: Terminal, found: Difference) -> None:
         terminal.note(found.summary)
     for side, error in found.problems:
         terminal.warn(f"{found.a if side == 'a' else found.b}: {error.message}")
-    weights = found.weights
-    for lost in () if weights is None else weights.unreadable:
-        terminal.warn(
-            f"`{lost.name}` of {found.a if lost.side == 'a' else found.b} was not compared: {lost.error.message}"
-        )
+    lost = [] if found.weights is None else found.weights.unreadable
+    for one in lost if terminal.verbose else lost[:_WARNED]:
+        path = found.a if one.side == "a" else found.b
+        terminal.warn(f"`{one.name}` of {path} was not compared: {one.error.message}")
+    if len(lost) > _WARNED and not terminal.verbose:
+        terminal.warn(f"{len(lost) - _WARNED:,} more were not compared either")
     for note in found.notes:
         terminal.note(note)
 
@@ -134,7 +136,8 @@ def _show(terminal: Terminal, found: Difference) -> None:
     for letter, path, name in (("A", found.a, found.format_a), ("B", found.b, found.format_b)):
         title = "" if same_format and letter == "B" else formats.BY_NAME[name].title
         terminal.entry(letter, path, note=title)
-    terminal.line(escape(found.summary[:1].upper() + found.summary[1:]), "warn" if found.differs else "good")
+    for line in textwrap.wrap(escape(found.summary[:1].upper() + found.summary[1:]), terminal.columns):
+        terminal.line(line, "good" if found.identical else "warn")
     if found.scope is not None:
         terminal.line(
             escape(f"{_INDENT}names of A begin with `{found.scope[0]}` where those of B begin with `{found.scope[1]}`")
@@ -248,7 +251,15 @@ def _show_measures(terminal: Terminal, changes: Sequence[WeightChange]) -> None:
         )
     header = ("NAME", "MAX ABS", "REL RMS", "DIFFERING", "SHAPE", "NOT FINITE")
     width = len(header) if any(row[-1] for row in rows) else len(header) - 1
-    terminal.table(header[:width], [row[:width] for row in rows], right=(1, 2, 3))
+    natural = [max(len(escape(row[place])) for row in [header, *rows]) for place in range(width)]
+    if sum(natural) + 2 * (width - 1) <= terminal.columns:
+        terminal.table(header[:width], [row[:width] for row in rows], right=(1, 2, 3))
+    else:  # names are worth more than columns
+        for name, max_abs, rel_rms, share, shape, odd in rows:
+            terminal.line(f"{_INDENT}~ {shorten(escape(name), terminal.columns - 4)}", _STYLES["~"])
+            figures = f"max abs {max_abs}, rel rms {rel_rms}, {share} differ, {shape}"
+            for line in textwrap.wrap(f"{figures}, not finite {odd}" if odd else figures, terminal.columns - 4):
+                terminal.line(f"{_INDENT * 2}{line}", "dim")
     _more(terminal, len(changes) - len(shown))
 
 
