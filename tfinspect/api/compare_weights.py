@@ -92,6 +92,8 @@ class WeightsDifference:
     Attributes:
         count_a: how many the first has.
         count_b: how many the second has.
+        model_a: how many of the first its model computes with: not the trainer's; constants only where it has no others.
+        model_b: likewise of the second.
         paired: how many have a counterpart, renamed ones included.
         same: how many have the same bits.
         within: how many differ, but by no more than the tolerances.
@@ -107,6 +109,8 @@ class WeightsDifference:
 
     count_a: int = 0
     count_b: int = 0
+    model_a: int = 0
+    model_b: int = 0
     paired: int = 0
     same: int = 0
     within: int = 0
@@ -175,6 +179,9 @@ def compare_weights(
     found.removed = [weight for name, weight in a.items() if name not in pairs and keep(name)]
     found.added = [weight for name, weight in b.items() if name not in taken and keep(name)]
     found.count_a, found.count_b = sum(map(keep, a)), sum(map(keep, b))
+    found.model_a, found.model_b = (
+        _count_of_model(weight for name, weight in weights.items() if keep(name)) for weights in (a, b)
+    )
     renamed = frozenset(renamed_nodes)
     for name, other in pairs.items():
         if keep(name) or keep(other):
@@ -184,6 +191,11 @@ def compare_weights(
     for changes in (found.changed, found.retyped, found.reshaped):
         changes.sort(key=lambda change: change.order)
     return found
+
+
+def _count_of_model(weights: Iterable[Weight]) -> int:
+    roles = [weight.role for weight in weights]
+    return roles.count("weight") or roles.count("constant")
 
 
 def _pairs(

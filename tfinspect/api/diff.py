@@ -249,18 +249,25 @@ def _check_compared(found: Difference, *, graph: bool) -> None:
         limits = "" if graph else " as weights"
         raise WrongKindError(
             f"{found.a} is {titles[0]}, {found.b} {titles[1]}: they share nothing that could be compared{limits}",
-            details=[f"only {found.a if side == 'a' else found.b} has {part}" for part, side in found.only],
+            details=[
+                f"only {(found.a if side == 'a' else found.b) or side.upper()} has {_a(part)}"
+                for part, side in found.only
+            ],
             evidence={"a": found.format_a, "b": found.format_b},
         )
     if found.match is not None and not any(part.count_a or part.count_b for part in shared):
         raise UsageError(f"no name in {found.a} or {found.b} matches `{found.match}`", evidence={"match": found.match})
 
 
+def _a(part: str) -> str:
+    return "a graph" if part == "graph" else part
+
+
 def _notes(found: Difference) -> Iterator[str]:
     if any(part.reordered for part in found.structures.values()):
         yield "they come in another order in the file, which is no difference"
     for part, side in found.only:
-        yield f"only {found.a if side == 'a' else found.b} has {part}"
+        yield f"only {(found.a if side == 'a' else found.b) or side.upper()} has {_a(part)}"
     rtol, atol = found.tolerances
     if found.weights is not None and found.weights.within:
         count = found.weights.within

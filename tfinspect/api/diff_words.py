@@ -58,7 +58,7 @@ def _related(found: Difference) -> str:
     if structure is None and not found.only and not (weights.added or weights.removed):
         return _same_variables(weights, values)
     equal = weights.same + weights.within
-    if not values and equal and equal >= min(weights.count_a, weights.count_b) / 2:
+    if not values and equal and equal >= min(weights.model_a, weights.model_b) / 2:
         return _same_weights(found, structure, weights)
     common = (
         []
