@@ -205,6 +205,24 @@ def test_memory_does_not_grow_with_the_tensor() -> None:
     assert peak < 12 << 20, peak  # the tensors take 48 MiB each
 
 
+def bomb(value: object, size: int = 1 << 40) -> Tensor:
+    array = np.broadcast_to(np.array(value), (size,))
+    return Tensor(DType.from_numpy(array.dtype), (size,), lambda: array)
+
+
+def test_one_value_declared_a_trillion_times_is_looked_at_once() -> None:
+    one, nan, text = np.float32(1), np.float32("nan"), np.array(b"x", object)
+    assert same_values(bomb(one), bomb(one))
+    assert same_values(bomb(text), bomb(text))
+    assert digest(bomb(one)) == digest(bomb(one)) != digest(bomb(np.float32(2)))
+    assert digest(bomb(text)) != digest(bomb(np.array(b"y", object)))
+    found = difference(bomb(one), bomb(np.float32(3)))
+    assert (found.differing, found.max_abs, found.rel_rms) == (1 << 40, 2, 2)
+    assert difference(bomb(one), bomb(nan)).not_finite_b == 1 << 40
+    assert same_values(bomb(one, 1000), Tensor.of(np.ones(1000, "f4")))
+    assert digest(bomb(one, 1000)) == digest(Tensor.of(np.ones(1000, "f4")))
+
+
 # names
 
 

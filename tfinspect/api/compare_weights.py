@@ -92,7 +92,7 @@ class WeightsDifference:
     Attributes:
         count_a: how many the first has.
         count_b: how many the second has.
-        model_a: how many of the first its model computes with: not the trainer's; constants only where it has no others.
+        model_a: how many of the first a model computes with: no slots and steps; constants only where there is no more.
         model_b: likewise of the second.
         paired: how many have a counterpart, renamed ones included.
         same: how many have the same bits.

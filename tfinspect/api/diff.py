@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api.compare_weights import WeightsDifference, compare_weights, weights_of
-from tfinspect.errors import UsageError, WrongKindError
+from tfinspect.errors import InputError, UsageError, WrongKindError
 from tfinspect.ir.checkpoint import Checkpoint
 from tfinspect.ir.graph import Graph, Versions
 from tfinspect.ir.model import Model
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tfinspect.errors import TfinspectError
+    from tfinspect.ir.tensors import Tensor
+
+__all__ = ["Change", "Difference", "PartsDifference", "diff"]
 
 PathLike = str | os.PathLike[str]
 STRUCTURES = ("nodes", "operators", "layers", "functions", "signatures")
@@ -151,9 +154,7 @@ def diff(
     variables_only = not graph and model_a.checkpoint is not None and model_b.checkpoint is not None
     pairing = Pairing({})
     if model_a.graph is not None and model_b.graph is not None and not variables_only:
-        from tfinspect.verify.tensor_difference import digest
-
-        pairing = pair_nodes(model_a.graph, model_b.graph, digest)
+        pairing = pair_nodes(model_a.graph, model_b.graph, _digest)
         found.scope = None if pairing.scope is None else (pairing.scope.a, pairing.scope.b)
     if graph:
         _compare_structure(found, model_a, model_b, pairing, keep)
@@ -169,6 +170,16 @@ def diff(
     found.notes += _notes(found)
     found.summary = summary(found)
     return found
+
+
+def _digest(tensor: Tensor) -> bytes:
+    """Hash a constant; one that cannot be read is like no other, and reported where values are compared."""
+    from tfinspect.verify.tensor_difference import digest
+
+    try:
+        return digest(tensor)
+    except InputError as error:
+        return f"{id(tensor)} {error.message}".encode()
 
 
 def _keep(match: str | None) -> Callable[[str], bool]:

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tfinspect.api.compare_weights import Weight, WeightChange
-    from tfinspect.api.diff import Difference
+    from tfinspect.api.diff import Change, Difference, PartsDifference
     from tfinspect.cli.terminal import Terminal
-    from tfinspect.surgery.compare_graphs import Change, PartsDifference
 
 _SHOWN: Final = 20
 _WARNED: Final = 5
