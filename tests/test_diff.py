@@ -20,6 +20,7 @@ from tests.checkpoint_writers import write_bundle
 from tests.cli_calls import FIXTURES, ZOO, Caller, Done
 from tests.graph_models import op
 from tfinspect.api.diff import diff
+from tfinspect.cli.differences import differences_json
 from tfinspect.errors import InvalidGraphError, UsageError, WrongKindError
 from tfinspect.ir.attrs import Attr, FuncRef
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
@@ -378,6 +379,35 @@ def test_two_nodes_of_one_name_are_refused() -> None:
     a = network()
     with pytest.raises(InvalidGraphError, match="two nodes are named `x`"):
         diff(a, a.replace(nodes=[*a, a.node("x")]))
+
+
+def test_an_unreadable_constant_does_not_stop_the_rest(call: Caller, tmp_path: Path) -> None:
+    whole = network(scale=2)
+    ti.write_graph(network(), tmp_path / "a.pb")
+    ti.write_graph(whole, tmp_path / "b.pb")
+    data = (tmp_path / "b.pb").read_bytes()
+    shape, wrong = b"\x12\x04\x12\x02\x08\x04", b"\x12\x04\x12\x02\x08\x05"  # of fc1/biases: one dimension of 4
+    assert data.count(shape) == 1
+    (tmp_path / "b.pb").write_bytes(data.replace(shape, wrong))
+    (tmp_path / "a.pb").write_bytes((tmp_path / "a.pb").read_bytes().replace(shape, wrong))
+    done = call("diff", tmp_path / "a.pb", tmp_path / "b.pb", "--json")
+    assert done.status == 3
+    assert [(u["name"], u["side"]) for u in done.answer["weights"]["unreadable"]] == [
+        ("fc1/biases", "a"), ("fc1/biases", "b"),
+    ]  # fmt: skip
+    assert {c["name"] for c in done.answer["weights"]["changed"]} == {"fc1/weights", "fc2/weights"}
+
+
+def test_what_files_say_of_themselves() -> None:
+    def model(**training: object) -> Model:
+        return Model("m", "onnx", checkpoint=checkpoint({"w": np.ones(2)}), training=training, facts={"opset": "9"})
+
+    found = diff(model(loss="mse", optimizer={"lr": 0.1}), model(loss="mse", optimizer={"lr": 0.2}))
+    assert [(c.name, c.field) for c in found.versions] == [("training", "optimizer")]
+    assert found.summary == "the same but for training"
+    assert differences_json(found)["versions"] == [
+        {"name": "training", "field": "optimizer", "a": {"lr": 0.1}, "b": {"lr": 0.2}}
+    ]
 
 
 def test_a_cycle_is_compared_by_name() -> None:

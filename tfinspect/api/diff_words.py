@@ -56,7 +56,7 @@ def _related(found: Difference) -> str:
     if structure is not None and not _structure_differs(found, structure):
         return _same_structure(found, structure, weights, values)
     if structure is None and not found.only and not (weights.added or weights.removed):
-        return _same_variables(weights, values)
+        return _same_variables(found, weights, values)
     equal = weights.same + weights.within
     if not values and equal and equal >= min(weights.model_a, weights.model_b) / 2:
         return _same_weights(found, structure, weights)
@@ -148,18 +148,22 @@ def _same_structure(found: Difference, structure: PartsDifference, weights: Weig
     return _other_differences(found)
 
 
+def _another(found: Difference) -> str:
+    return "other layers" if _word(found) == "layers" else "another graph"
+
+
 def _single(found: Difference) -> str:
     return {"nodes": "graph", "operators": "graph", "layers": "layers"}.get(_word(found), "graph")
 
 
-def _same_variables(weights: WeightsDifference, values: str) -> str:
+def _same_variables(found: Difference, weights: WeightsDifference, values: str) -> str:
     names = ""
     if weights.scope is not None:
         names = f" under another scope ({_scope_words(weights.scope.a, weights.scope.b)})"
     elif weights.renamed:
         names = f" under other names ({len(weights.renamed):,} renamed)"
     if not values:
-        return f"the same weights{names}"
+        return f"the same weights{names}" if names else _other_differences(found)
     return f"same variables{names}, {values}{_judged(weights)}"
 
 
@@ -173,7 +177,7 @@ def _same_weights(found: Difference, structure: PartsDifference | None, weights:
     share = (
         f"{weights.same + weights.within:,} tensors bit by bit" if not weights.within else f"{weights.paired:,} tensors"
     )
-    return f"the same weights ({share}), another graph{': ' if reasons else ''}{', '.join(reasons)}"
+    return f"the same weights ({share}), {_another(found)}{': ' if reasons else ''}{', '.join(reasons)}"
 
 
 def _reasons(found: Difference, structure: PartsDifference | None) -> list[str]:
@@ -245,7 +249,7 @@ def _structure_only(found: Difference, structure: PartsDifference | None) -> str
         reasons.append(f"{len(structure.removed):,} removed")
     if not reasons:
         return _other_differences(found)
-    return f"another graph: of {structure.count_a:,} {_word(found)}, {', '.join(reasons)}{names}"
+    return f"{_another(found)}: of {structure.count_a:,} {_word(found)}, {', '.join(reasons)}{names}"
 
 
 def _other_differences(found: Difference) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -312,7 +313,9 @@ def _json(value: Any) -> object:  # noqa: ANN401 - any field of a node
         return attr_json(value)["value"]
     if isinstance(value, (tuple, list)):
         return [_json(item) for item in value]
-    return value if value is None or isinstance(value, (str, int, float, dict)) else str(value)
+    if isinstance(value, dict):
+        return json.loads(json.dumps(value, default=str))
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
 def _part_json(part: PartsDifference | None) -> dict[str, object]:
