@@ -89,6 +89,7 @@ LIGHT = [
     ["show", "inception_tiny.pb", "pool_3/_reshape"],
     ["vars", "training"],
     ["vars", "training_v1", "--read", "conv/beta"],
+    ["diff", "training", "training_v1", "--weights-only"],
     ["freeze", "training/model.ckpt-3", "--outputs", "softmax", "-o", "{tmp}/frozen.pb"],
     ["cut", "inception_tiny.pb", "--bottleneck", "pool_3/_reshape", "-o", "{tmp}/trunk.pb"],
     ["graft", "inception_tiny.pb", "--bottleneck", "pool_3/_reshape", "--head", "head.npz", "-o", "{tmp}/g.pb"],

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfinspect.api.cut import cut
+    from tfinspect.api.diff import Difference, diff
     from tfinspect.api.export import ExportReport
     from tfinspect.api.export_onnx import export_onnx
     from tfinspect.api.export_saved_model import export_saved_model
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Difference": "tfinspect.api.diff",
     "ExportReport": "tfinspect.api.export",
     "Graph": "tfinspect.ir.graph",
     "Model": "tfinspect.ir.model",
@@ -48,6 +50,7 @@ _HOMES = {
     "TfinspectError": "tfinspect.errors",
     "Verdict": "tfinspect.verify.verdict",
     "cut": "tfinspect.api.cut",
+    "diff": "tfinspect.api.diff",
     "export_onnx": "tfinspect.api.export_onnx",
     "export_saved_model": "tfinspect.api.export_saved_model",
     "freeze": "tfinspect.api.freeze",
@@ -62,6 +65,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Difference",
     "ExportReport",
     "Graph",
     "Model",
@@ -71,6 +75,7 @@ __all__ = [
     "TfinspectError",
     "Verdict",
     "cut",
+    "diff",
     "export_onnx",
     "export_saved_model",
     "freeze",

@@ -36,6 +36,7 @@ COMMANDS = {
     "nodes": Command("Look", "List the nodes of a graph"),
     "show": Command("Look", "Show one node: attributes, inputs, consumers, value"),
     "vars": Command("Look", "List the variables of a checkpoint, or read one"),
+    "diff": Command("Look", "Compare two graphs or checkpoints, name by name"),
     "freeze": Command("Change", "Turn a graph and its checkpoint into one self-contained graph"),
     "cut": Command("Change", "Split a graph at a bottleneck tensor"),
     "graft": Command("Change", "Put a trained head onto a trunk"),
