@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.cli.listings import show_variables
+from tfinspect.cli.listings import show_stats, show_variables
 from tfinspect.cli.options import Json, Quiet, Verbose
-from tfinspect.cli.render import json_values
+from tfinspect.cli.render import json_values, plural
 from tfinspect.cli.terminal import Terminal
 from tfinspect.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfinspect.ir.checkpoint import Checkpoint
+    from collections.abc import Sequence
+
+    from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 
 
 class RoleChoice(StrEnum):
@@ -43,6 +45,9 @@ def command(
         str | None,
         typer.Option("--read", metavar="NAME", help="Print one value", autocompletion=complete.variables),
     ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Read all values: min, max, mean, std, zeros, NaN, Inf", show_default=False)
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -71,7 +76,24 @@ def command(
         _print_value(terminal, opened, read)
         return
     found = listing.variables(opened, match=match, role=None if role is None else role.value)
+    if stats:
+        _print_stats(terminal, opened, found)
+        return
     show_variables(terminal, opened, found)
+
+
+def _print_stats(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]) -> None:
+    from tfinspect.api import stats
+
+    rows = []
+    with terminal.progress(f"reading {plural(len(found), 'variable')}") as say:
+        for row in stats.each(checkpoint, found):
+            rows.append(row)
+            say(f"reading {plural(len(found), 'variable')}: {len(rows):,} done")
+    show_stats(terminal, checkpoint, rows)
+    failure = stats.failure(checkpoint.path, rows)
+    if failure is not None:
+        raise failure
 
 
 def _print_value(terminal: Terminal, checkpoint: Checkpoint, name: str) -> None:
