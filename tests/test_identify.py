@@ -45,6 +45,7 @@ FILES = {
     "dense.onnx": "onnx",
     "saved_model/saved_model.pb": "saved_model",
     "head.npz": "head_npz",
+    "weights.safetensors": "safetensors",
 }
 NAMES = {
     **FILES,

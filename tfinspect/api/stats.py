@@ -183,8 +183,7 @@ class _Part(NamedTuple):
 
     def stats(self, size: int) -> Stats:
         if not self.finite:
-            counts = (self.zeros, self.nan, self.inf) if size else (None, None, None)
-            return Stats(size, None, None, None, None, *counts)
+            return Stats(size, zeros=self.zeros, nan=self.nan, inf=self.inf)
         mean = min(max(math.ldexp(self.mean, self.exponent), self.low), self.high)
         std = 0.0
         if self.low != self.high:
