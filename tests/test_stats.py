@@ -64,9 +64,9 @@ def expected(array: np.ndarray) -> dict[str, Any]:
     if not exact:
         return {"min": None, "max": None, "mean": None, "std": None, **counts}
     mean = sum(map(Fraction, exact)) / len(exact)
-    largest = Fraction(max(abs(v) for v in exact)) or Fraction(1)
-    variance = sum(((Fraction(v) - mean) / largest) ** 2 for v in exact) / len(exact)
-    std = math.sqrt(variance) * float(largest)
+    exponent = math.frexp(float(max(abs(v) for v in exact)))[1]
+    variance = sum(((Fraction(v) - mean) / Fraction(2) ** exponent) ** 2 for v in exact) / len(exact)
+    std = math.ldexp(math.sqrt(variance), exponent)
     return {"min": min(exact), "max": max(exact), "mean": float(mean), "std": std, **counts}
 
 
@@ -85,15 +85,15 @@ def check(tensor: Tensor, array: np.ndarray) -> None:
 any_float = st.floats(width=64) | st.sampled_from([0.0, -0.0, 5e-324, -1e-310, 1.7e308, -1.7e308, 1e-200])
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(any_float, max_size=60), st.lists(st.integers(1, 40), min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None)
+@given(st.lists(any_float, max_size=30), st.lists(st.integers(1, 40), min_size=1, max_size=4))
 def test_float64(values: list[float], sizes: list[int]) -> None:
     array = np.array(values, "f8")
     check(in_pieces(array, sizes), array)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(width=32), max_size=60), st.sampled_from(["f4", "f2", "bfloat16"]), st.integers(1, 50))
+@given(st.lists(st.floats(width=32), max_size=30), st.sampled_from(["f4", "f2", "bfloat16"]), st.integers(1, 50))
 def test_narrow_floats(values: list[float], kind: str, size: int) -> None:
     with np.errstate(all="ignore"):
         array = np.array(values, "f4").astype(getattr(ml_dtypes, kind, kind))
@@ -105,12 +105,12 @@ def test_narrow_floats(values: list[float], kind: str, size: int) -> None:
 def test_integers_are_exact_at_both_ends(data: st.DataObject, kind: str, size: int) -> None:
     range_ = np.iinfo(kind)
     numbers = st.integers(int(range_.min), int(range_.max)) | st.sampled_from([int(range_.min), int(range_.max), 0])
-    array = np.array(data.draw(st.lists(numbers, max_size=60)), kind)
+    array = np.array(data.draw(st.lists(numbers, max_size=30)), kind)
     check(in_pieces(array, [size]), array)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.complex_numbers(width=64), max_size=40), st.sampled_from(["c8", "c16"]), st.integers(1, 50))
+@given(st.lists(st.complex_numbers(width=64), max_size=30), st.sampled_from(["c8", "c16"]), st.integers(1, 50))
 def test_complex_numbers_count_by_their_magnitude(values: list[complex], kind: str, size: int) -> None:
     array = np.array(values, kind)
     check(in_pieces(array, [size]), array)
@@ -275,7 +275,7 @@ def test_failure_names_a_few() -> None:
 
 
 SCRIPT = """
-import sys, resource
+import sys
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 from tfinspect.cli import quick
@@ -283,7 +283,7 @@ from tfinspect.cli.app import run
 status = quick.run(sys.argv[1:])
 status = run(sys.argv[1:]) if status is None else status
 print(status, sum(".data-" in name for name in opened), any(n.endswith(".index") for n in opened),
-      resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+      next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
 """
 
 
@@ -298,9 +298,9 @@ def _run(*words: str) -> tuple[int, int, bool, int]:
 
 def test_a_large_checkpoint_is_listed_without_its_shards_and_counted_in_little_memory(tmp_path: Path) -> None:
     prefix = tmp_path / "large"
-    size = 384 << 20
+    size = 256 << 20
     array = np.zeros(1, "f4")
-    # one variable of 384 MiB: its bytes are a hole in the file, which costs no disk
+    # one variable of 256 MiB: its bytes are a hole in the file, which costs no disk
     checksum = _checksum_of_zeros(size)
 
     def enlarge(entries: dict[bytes, Any]) -> None:
