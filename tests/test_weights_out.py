@@ -205,13 +205,14 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, suffix: str) -> N
     out = tmp_path / f"w{suffix}"
     out.write_bytes(b"old")
     for bad, text in ((tensor, "broke off"), (short, "gave 4,000 bytes, and its shape takes 8,000")):
+        both = [("v", Tensor.of(np.zeros(3))), ("w", bad)]
+        write = {
+            ".npy": lambda pairs: npy.write_npy(out, *pairs[1], force=True),
+            ".npz": lambda pairs: npy.write_npz(out, pairs, force=True),
+            ".safetensors": lambda pairs: safetensors.write(out, pairs, {}, force=True),
+        }[suffix]
         with pytest.raises(InputError, match=text):
-            if suffix == ".npy":
-                npy.write_npy(out, "w", bad, force=True)
-            elif suffix == ".npz":
-                npy.write_npz(out, [("v", Tensor.of(np.zeros(3))), ("w", bad)], force=True)
-            else:
-                safetensors.write(out, [("v", Tensor.of(np.zeros(3))), ("w", bad)], {}, force=True)
+            write(both)
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
     assert out.read_bytes() == b"old"
 

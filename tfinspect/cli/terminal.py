@@ -7,6 +7,7 @@ values and no header (a list one line an element, a description one a fact), `--
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ _STYLES = {"error": "31;1", "hint": "36", "name": "36", "good": "32", "warn": "3
 _MAX_TEXT = 300
 _MAX_MESSAGE = 1000
 _FLUSH_LINES = 4096
+_BLANKS = str.maketrans("\t\n", "  ")
 _NARROWEST = 20  # a terminal that says it is narrower does not know its size
 _LEAST_NAME = 24
 _LEAST_CELL = 8
@@ -182,17 +184,15 @@ class Terminal:
             self.note(f"too narrow for {', '.join(header[count:])}")
 
     def _pipe(self, rows: Iterable[Sequence[str]]) -> None:
-        lines: list[str] = []
-        for row in rows:
-            line = "\t".join(row)
-            if line.count("\t") != len(row) - 1 or not line.replace("\t", " ").isprintable():
-                line = "\t".join(map(escape, row))
-            lines.append(line)
-            if len(lines) >= _FLUSH_LINES:
-                self._out.write("\n".join(lines) + "\n")
-                lines.clear()
-        if lines:
-            self._out.write("\n".join(lines) + "\n")
+        left = iter(rows)
+        while batch := list(itertools.islice(left, _FLUSH_LINES)):
+            lines = ["\t".join(row) for row in batch]
+            text = "\n".join(lines)
+            # looked at together: nearly all there ever is needs no escaping
+            whole = text.count("\n") == len(batch) - 1 and text.count("\t") == sum(map(len, batch)) - len(batch)
+            if not whole or not text.translate(_BLANKS).isprintable():
+                text = "\n".join("\t".join(map(escape, row)) for row in batch)
+            self._out.write(text + "\n")
 
     def note(self, text: str) -> None:
         """Say something on stderr; not with --quiet, and not with --json, whose answer holds it already."""
