@@ -214,6 +214,8 @@ def test_json_vars(call: Caller) -> None:
         "shape": [3, 3, 3, 6],
         "nbytes": 648,
         "role": "weight",
+        "label": None,
+        "serves": None,
     } in answer["variables"]
     assert {v["role"] for v in answer["variables"]} == {"weight", "slot", "step"}
     value = call("vars", "training", "--read", "global_step", "--json").answer

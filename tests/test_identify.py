@@ -47,6 +47,7 @@ FILES = {
     "head.npz": "head_npz",
     "dl4j.zip": "dl4j",
     "branches.tflite": "tflite",
+    "weights.safetensors": "safetensors",
 }
 NAMES = {
     **FILES,

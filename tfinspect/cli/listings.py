@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tfinspect.api.node_rows import NodeRow
+    from tfinspect.api.stats import StatsRow
     from tfinspect.cli.terminal import Terminal
     from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
     from tfinspect.ir.dtypes import DType
@@ -63,22 +64,94 @@ def show_variables(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[V
     """Print a list of variables of a checkpoint."""
     missing = [path for path in checkpoint.files if not Path(path).is_file()]
     if terminal.json_mode:
-        rows = [
-            {"name": v.name, "dtype": str(v.dtype), "shape": list(v.shape), "nbytes": v.nbytes, "role": v.role}
-            for v in found
-        ]
-        content = {"checkpoint": checkpoint.path, "format": checkpoint.format, "missing_files": missing}
-        terminal.json("vars/1", {**content, "variables": rows})
+        _variables_json(terminal, checkpoint, [_variable_json(v) for v in found], missing)
         return
     sizes = format_nbytes if terminal.is_tty else str
-    terminal.table(
-        ("NAME", "DTYPE", "SHAPE", "SIZE", "ROLE"),
-        ((v.name, str(v.dtype), format_shape(v.shape), sizes(v.nbytes), v.role) for v in found),
-        right=(3,),
-    )
-    for path in missing:
-        terminal.warn(f"{path} is missing, and the values in it cannot be read")
+    shapes = {shape: format_shape(shape) for shape in {v.shape for v in found}}  # a model has few different ones
+    dtypes = {dtype: str(dtype) for dtype in {v.dtype for v in found}}
+    rows: Iterable[tuple[str, ...]]
+    rows = ((v.name, dtypes[v.dtype], shapes[v.shape], sizes(v.nbytes), v.role) for v in found)
+    titles, columns = _said_of(terminal, found)
+    if columns:
+        rows = ((*row, *said) for row, said in zip(rows, columns, strict=True))
+    terminal.table(("NAME", "DTYPE", "SHAPE", "SIZE", "ROLE", *titles), rows, right=(3,))
+    _warn_of(terminal, missing)
     counts = ", ".join(f"{n:,} {kind}" for kind, n in Counter(v.role for v in found).items())
     if terminal.is_tty or terminal.verbose or not found:
         total = format_nbytes(sum(v.nbytes for v in found))
         terminal.note(f"{plural(len(found), 'variable')}, {total}" + (f" ({counts})" if counts else ""))
+
+
+def show_stats(terminal: Terminal, checkpoint: Checkpoint, rows: Sequence[StatsRow]) -> None:
+    """Print variables with the figures of their values; of those that could not be read, why."""
+    missing = [path for path in checkpoint.files if not Path(path).is_file()]
+    if terminal.json_mode:
+        found = []
+        for row in rows:
+            figures = None if row.stats is None else row.stats.to_json()
+            error = None if row.error is None else {"slug": row.error.slug, "message": row.error.message}
+            found.append({**_variable_json(row.variable), "stats": figures, "error": error})
+        _variables_json(terminal, checkpoint, found, missing)
+        return
+    titles, columns = _said_of(terminal, [row.variable for row in rows])
+    cells = [
+        (row.variable.name, str(row.variable.dtype), format_shape(row.variable.shape), *_figures(terminal, row), *said)
+        for row, said in zip(rows, columns or itertools.repeat(()), strict=False)
+    ]
+    terminal.table(
+        ("NAME", "DTYPE", "SHAPE", "MIN", "MAX", "MEAN", "STD", "ZEROS", "NAN", "INF", *titles),
+        cells,
+        right=range(3, 10),
+    )
+    _warn_of(terminal, missing)
+    if terminal.is_tty or terminal.verbose or not rows:
+        total = format_nbytes(sum(row.variable.nbytes for row in rows if row.stats is not None))
+        terminal.note(f"{plural(len(rows), 'variable')}, {total} read and checked")
+
+
+def _figures(terminal: Terminal, row: StatsRow) -> tuple[str, ...]:
+    if row.stats is None:
+        unread = {"incomplete-checkpoint": "missing", "file-missing": "missing", "corrupt-file": "damaged"}
+        return (unread.get(row.error.slug if row.error else "", "unreadable"), *["-"] * 6)
+    stats = row.stats
+    figures = (stats.min, stats.max, stats.mean, stats.std, stats.zeros, stats.nan, stats.inf)
+    return tuple(
+        "-" if n is None else f"{n:.6g}" if terminal.is_tty and isinstance(n, float) else str(n) for n in figures
+    )
+
+
+def _said_of(terminal: Terminal, found: Sequence[VariableInfo]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return titles and cells of the columns for labels and what slots serve; none where nothing has any.
+
+    A terminal gets the columns that say something; a pipe gets both or none, so that they can be told apart.
+    """
+    labels, serves = any(v.label for v in found), any(v.serves for v in found)
+    if not (labels or serves):
+        return [], []
+    if (labels and serves) or not terminal.is_tty:
+        return ["LABEL", "OF"], [(v.label, v.serves) for v in found]
+    return (["LABEL"], [(v.label,) for v in found]) if labels else (["OF"], [(v.serves,) for v in found])
+
+
+def _variable_json(variable: VariableInfo) -> dict[str, object]:
+    return {
+        "name": variable.name,
+        "dtype": str(variable.dtype),
+        "shape": list(variable.shape),
+        "nbytes": variable.nbytes,
+        "role": variable.role,
+        "label": variable.label or None,
+        "serves": variable.serves or None,
+    }
+
+
+def _variables_json(
+    terminal: Terminal, checkpoint: Checkpoint, variables: list[dict[str, object]], missing: list[str]
+) -> None:
+    content = {"checkpoint": checkpoint.path, "format": checkpoint.format, "missing_files": missing}
+    terminal.json("vars/1", {**content, "variables": variables})
+
+
+def _warn_of(terminal: Terminal, missing: list[str]) -> None:
+    for path in missing:
+        terminal.warn(f"{path} is missing, and the values in it cannot be read")

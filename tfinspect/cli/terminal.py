@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tfinspect.errors import TfinspectError
 
@@ -242,13 +242,19 @@ class Terminal:
     @contextlib.contextmanager
     def phase(self, text: str) -> Iterator[None]:
         """Show what takes its time, on a terminal's stderr only; it vanishes when done."""
-        if not self._err_tty or self.quiet or self.json_mode or os.environ.get("TERM") == "dumb":
+        with self.progress(text):
             yield
+
+    @contextlib.contextmanager
+    def progress(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show what takes its time, as `phase` does; what is yielded changes the text."""
+        if not self._err_tty or self.quiet or self.json_mode or os.environ.get("TERM") == "dumb":
+            yield lambda _: None
             return
         from rich.console import Console
 
-        with Console(file=self._err).status(text):
-            yield
+        with Console(file=self._err).status(text) as status:
+            yield status.update
 
 
 def _wrap(text: str, width: int) -> list[str]:

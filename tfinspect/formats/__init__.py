@@ -67,7 +67,10 @@ def _open(path: PathLike, row: Format, problems: list[TfinspectError] | None = N
     if row.kinds == ("graph",):
         return Model(name, row.name, graph=module.read(path))
     if row.kinds == ("checkpoint",):
-        return _with_graph(name, row, module.read(path), problems)
+        checkpoint = module.read(path)
+        if row.module != "checkpoint":
+            return Model(name, row.name, checkpoint=checkpoint)
+        return _with_graph(name, row, checkpoint, problems)
     if row.kinds == ("head",):
         return Model(name, row.name)
     if row.name == "onnx":
@@ -151,10 +154,10 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     if checkpoint.is_checkpoint(name) and not os.path.isdir(name):  # noqa: PTH112 - see `identify`
         return checkpoint.read(path)
     row = identify(path)
+    found: Checkpoint | None = None
     if row.kinds == ("checkpoint",):
-        return checkpoint.read(path)
-    found = None
-    if "graph" not in row.kinds and "checkpoint" in row.kinds:
+        found = importlib.import_module(f"tfinspect.formats.{row.module}").read(path)
+    elif "graph" not in row.kinds and "checkpoint" in row.kinds:
         found = _open(path, row).checkpoint
     elif row.name == "saved_model":
         from tfinspect.formats import saved_model

@@ -94,6 +94,14 @@ def _is_head(sample: Sample) -> bool:
     return ("weights.npy" in names or "0/weights.npy" in names) and all(name.endswith(".npy") for name in names)
 
 
+def _is_safetensors(sample: Sample) -> bool:
+    if bytes(sample.view[8:9]) != b"{":
+        return False
+    from tfinspect.formats import safetensors
+
+    return safetensors.looks_like(sample.view)
+
+
 FORMATS: Final = (
     Format(
         "graphdef", "frozen graph or graph definition (GraphDef)", "graphdef", ("graph",),
@@ -128,6 +136,7 @@ FORMATS: Final = (
         "tflite", "TensorFlow Lite model", "tflite", ("signatures", "operators", "checkpoint"),
         lambda s: bytes(s.view[4:8]) == b"TFL3",
     ),
+    Format("safetensors", "file of weights (safetensors)", "safetensors", ("checkpoint",), _is_safetensors),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
 )  # fmt: skip
 """Every format, one row each; the first row that matches wins."""

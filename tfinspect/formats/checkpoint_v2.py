@@ -130,12 +130,16 @@ def _header(index: str, key: bytes, value: bytes, at: int) -> Header:
 
 
 class _Stored(NamedTuple):
-    """A decoded entry of the index: its message, the key it stands under, and the byte of the file it stands at."""
+    """A decoded entry of the index, the key it stands under, and the byte of the file it stands at.
+
+    `wire` is the entry as it stands there: what a listing does not need is decoded when it is asked for.
+    """
 
     dtype: DType
     shape: tuple[int, ...]
     num_slices: int
-    message: Any
+    nbytes: int
+    wire: bytes
     key: bytes
     at: int
 
@@ -143,6 +147,21 @@ class _Stored(NamedTuple):
     def end(self) -> int:
         """The byte of the shard after its last."""
         return int(self.message.offset + self.message.size)
+
+    @property
+    def message(self) -> Any:  # noqa: ANN401 - made at run time
+        return message_class("BundleEntryLazyShape").FromString(self.wire)
+
+
+# An entry as TensorFlow writes it: tag and dtype, tag, length and bytes of the shape; then shard, offset and size, each
+# left out where it is zero, and the checksum. Nine bytes of varint hold 63 bits, so no number in it is negative.
+_TAGS = (0x08, 0x12)
+_SHAPE_AT = 4
+_SHORT = 0x80  # a varint below it is one byte
+_REST = re.compile(
+    rb"(?s)((?:\x18[\x80-\xff]{0,8}[\x00-\x7f])?)(?:\x20[\x80-\xff]{0,8}[\x00-\x7f])?"
+    rb"((?:\x28[\x80-\xff]{0,8}[\x00-\x7f])?)\x35.{4}"
+)
 
 
 class _Bundle:
@@ -154,6 +173,7 @@ class _Bundle:
         self._entries: dict[str, _Stored] = {}
         self._pieces: dict[bytes, _Stored] = {}
         self._problems: list[InputError] = []
+        self._shapes: dict[bytes, tuple[tuple[int, ...], int]] = {}
         entries = Table(index).entries()
         first = next(entries, None)
         if first is None:
@@ -163,35 +183,49 @@ class _Bundle:
         self._decode(entries)
 
     def _decode(self, entries: Iterator[tuple[bytes, bytes, int]]) -> None:
-        parse = message_class("BundleEntryLazyShape").FromString  # a model has few different shapes: each decoded once
-        dtypes = {int(dtype): (dtype, dtype.itemsize) for dtype in DType}
-        shapes: dict[bytes, tuple[tuple[int, ...], int]] = {}
-        num_shards = self.header.num_shards
+        # dtype, shape, size and shard repeat themselves in a model: each of the few different sets of them is decoded
+        # once. An entry in another form than that in which TensorFlow writes it goes the long way each time.
+        usual: dict[tuple[bytes, bytes, bytes], tuple[DType, tuple[int, ...], int]] = {}
+        stored, rest = self._entries, _REST.fullmatch
         for key, value, at in entries:
-            try:
-                message = parse(value)
-            except DecodeError:
-                raise self._corrupt(at, key, "a BundleEntryProto", "bytes that are not one") from None
-            wire = message.shape
-            if wire not in shapes:
-                shapes[wire] = self._shape(wire, key, at)
-            shape, size = shapes[wire]
-            number = message.dtype
-            dtype, itemsize = dtypes.get(number) or (DType.from_number(number), DType.from_number(number).itemsize)
-            nbytes, num_slices = message.size, len(message.slices)
-            if nbytes != size * itemsize and itemsize and not num_slices:
-                raise self._corrupt(at, key, f"{size * itemsize:,} bytes for {dtype}{list(shape)}", f"{nbytes:,} bytes")
-            if not 0 <= message.shard_id < num_shards:
-                raise self._corrupt(at, key, f"a shard from 0 to {num_shards - 1}", f"shard {message.shard_id}")
-            if nbytes < 0 or message.offset < 0:
-                raise self._corrupt(at, key, "an offset and a size", f"{message.offset} and {nbytes}")
-            if key.startswith(_SLICE_MARK):
-                self._pieces[key] = _Stored(dtype, shape, num_slices, message, key, at)
+            mark = None
+            if len(value) > _SHAPE_AT and (value[1] | value[3]) < _SHORT and (value[0], value[2]) == _TAGS:
+                end = _SHAPE_AT + value[3]
+                if match := rest(value, end):
+                    mark = value[:end], match[1], match[2]
+            if mark in usual:
+                dtype, shape, nbytes = usual[mark]
+                entry = _Stored(dtype, shape, 0, nbytes, value, key, at)
+            else:
+                entry = self._entry(key, value, at)
+                if mark is not None:
+                    usual[mark] = entry.dtype, entry.shape, entry.nbytes
+            if key[:1] == _SLICE_MARK:
+                self._pieces[key] = entry
                 continue
             name = key.decode("utf-8", "backslashreplace")
-            if name in self._entries:
+            if name in stored:
                 raise self._corrupt(at, key, "names that differ", "the same name twice")
-            self._entries[name] = _Stored(dtype, shape, num_slices, message, key, at)
+            stored[name] = entry
+
+    def _entry(self, key: bytes, value: bytes, at: int) -> _Stored:
+        try:
+            message = message_class("BundleEntryLazyShape").FromString(value)
+        except DecodeError:
+            raise self._corrupt(at, key, "a BundleEntryProto", "bytes that are not one") from None
+        wire = message.shape
+        if wire not in self._shapes:
+            self._shapes[wire] = self._shape(wire, key, at)
+        shape, size = self._shapes[wire]
+        dtype = DType.from_number(message.dtype)
+        itemsize, nbytes, num_slices = dtype.itemsize, message.size, len(message.slices)
+        if nbytes != size * itemsize and itemsize and not num_slices:
+            raise self._corrupt(at, key, f"{size * itemsize:,} bytes for {dtype}{list(shape)}", f"{nbytes:,} bytes")
+        if not 0 <= message.shard_id < self.header.num_shards:
+            raise self._corrupt(at, key, f"a shard from 0 to {self.header.num_shards - 1}", f"shard {message.shard_id}")
+        if nbytes < 0 or message.offset < 0:
+            raise self._corrupt(at, key, "an offset and a size", f"{message.offset} and {nbytes}")
+        return _Stored(dtype, shape, num_slices, nbytes, value, key, at)
 
     def _shape(self, wire: bytes, key: bytes, at: int) -> tuple[tuple[int, ...], int]:
         try:
@@ -212,8 +246,8 @@ class _Bundle:
         said = describe((name, entry.dtype, entry.shape) for name, entry in self._entries.items())
         objects = self._objects() if OBJECT_GRAPH in self._entries else object_graph.NOTHING
         infos = {}
-        for name, (dtype, shape, num_slices, message, _, _) in self._entries.items():
-            nbytes = self._nbytes(name) if num_slices else message.size
+        for name, (dtype, shape, num_slices, size, _, _, _) in self._entries.items():
+            nbytes = self._nbytes(name) if num_slices else size
             role, serves = said[name]
             if objects.labels:
                 role, serves = objects.slots.get(name, (role, serves))
@@ -256,7 +290,7 @@ class _Bundle:
 
     def _nbytes(self, name: str) -> int:
         stored = [self._pieces.get(key) for key, _ in self._slices(name)]
-        return sum(piece.message.size for piece in stored if piece is not None)
+        return sum(piece.nbytes for piece in stored if piece is not None)
 
     def _slices(self, name: str) -> Iterator[tuple[bytes, tuple[tuple[int, int], ...]]]:
         entry = self._entries[name]

@@ -11,7 +11,7 @@ from tfinspect.formats import _tflite_schema as schema
 from tfinspect.formats._collector import held_back
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._flatbuffers import Buffer, Table
-from tfinspect.formats._foreign import zip_names
+from tfinspect.formats._foreign_archives import zip_names
 from tfinspect.formats._tflite_options import Options
 from tfinspect.formats._tflite_tensors import Stored, value_of
 from tfinspect.formats._unique import UniqueNames

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.cli.listings import show_variables
-from tfinspect.cli.options import Json, Quiet, Verbose
-from tfinspect.cli.render import json_values
-from tfinspect.cli.terminal import Terminal
+from tfinspect.cli.listings import show_stats, show_variables
+from tfinspect.cli.options import Force, Json, Quiet, Verbose
+from tfinspect.cli.render import format_nbytes, json_values, plural
+from tfinspect.cli.terminal import Terminal, escape
 from tfinspect.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfinspect.ir.checkpoint import Checkpoint
+    from collections.abc import Sequence
+
+    from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 
 
 class RoleChoice(StrEnum):
@@ -40,16 +42,28 @@ def command(
     ] = None,
     role: Annotated[RoleChoice | None, typer.Option("--role", help="Only this role", show_default=False)] = None,
     read: Annotated[
-        str | None,
-        typer.Option("--read", metavar="NAME", help="Print one value", autocompletion=complete.variables),
+        list[str] | None,
+        typer.Option("--read", metavar="NAME", help="This value; repeat", autocompletion=complete.variables),
     ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Read all values: min, max, mean, std, zeros, NaN, Inf", show_default=False)
+    ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write values: .npy, .npz, .safetensors", show_default=False
+        ),
+    ] = None,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the variables of a checkpoint, without TensorFlow and without reading their values.
+    """List the variables of a checkpoint, without TensorFlow; read, summarise or write their values.
 
-    Columns: name, dtype, shape, bytes, role.
+    Columns: name, dtype, shape, bytes, role. With --stats: name, dtype, shape, min, max, mean, std, zeros, NaN, Inf;
+    the first four over the finite values, of complex numbers over the magnitudes, and std that of a whole population.
+    Where a checkpoint says so, two more: what a person calls the variable, and the variable that a slot belongs to.
 
     \b
     Examples:
@@ -57,33 +71,103 @@ def command(
         $ tfinspect vars model.ckpt-7
       Only what the model computes with
         $ tfinspect vars model.ckpt-7 --role weight
+      Is anything NaN, dead or far too large? Reads all values and checks their checksums
+        $ tfinspect vars model.ckpt-7 --stats
       One value, its checksum checked
         $ tfinspect vars model.ckpt-7 --read conv/weights
+      All weights in one file that other programs read
+        $ tfinspect vars model.ckpt-7 --role weight -o weights.safetensors
     """  # noqa: D301 - \b is click's mark
     from tfinspect import formats
     from tfinspect.api import listing
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
+    _check_flags(read, match, role, output, stats=stats)
     opened = formats.read_checkpoint(checkpoint)
-    if read is not None and (match is not None or role is not None):
+    if read:
+        found = [opened.variable(name) for name in dict.fromkeys(read)]
+    else:
+        found = listing.variables(opened, match=match, role=None if role is None else role.value)
+    if output is not None:
+        _write(terminal, opened, found, output, force=force)
+    elif read:
+        _print_values(terminal, opened, found)
+    elif stats:
+        _print_stats(terminal, opened, found)
+    else:
+        show_variables(terminal, opened, found)
+
+
+def _check_flags(
+    read: list[str] | None, match: str | None, role: RoleChoice | None, output: str | None, *, stats: bool
+) -> None:
+    if read and (match is not None or role is not None):
         raise UsageError("--read prints one value; --match and --role choose from a list")
-    if read is not None:
-        _print_value(terminal, opened, read)
+    if stats and (read or output is not None):
+        other = "--read" if read else "-o"
+        raise UsageError(f"--stats prints figures, {other} gives the values themselves: one at a time")
+    if output is not None:
+        from tfinspect.api import weights_out
+
+        weights_out.check_name(output)
+
+
+def _write(
+    terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo], output: str, *, force: bool
+) -> None:
+    from tfinspect.api import weights_out
+
+    total = format_nbytes(sum(variable.nbytes for variable in found))
+    with terminal.phase(f"writing {plural(len(found), 'variable')}, {total}"):
+        nbytes = weights_out.write(checkpoint, found, output, force=force)
+    if terminal.json_mode:
+        names = [variable.name for variable in found]
+        terminal.json("vars-written/1", {"output": output, "nbytes": nbytes, "variables": names})
+    terminal.note(f"wrote {output} ({plural(len(found), 'variable')}, {format_nbytes(nbytes)})")
+
+
+def _print_stats(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]) -> None:
+    from tfinspect.api import stats
+
+    rows = []
+    with terminal.progress(f"reading {plural(len(found), 'variable')}") as say:
+        for row in stats.each(checkpoint, found):
+            rows.append(row)
+            say(f"reading {plural(len(found), 'variable')}: {len(rows):,} done")
+    show_stats(terminal, checkpoint, rows)
+    failure = stats.failure(checkpoint.path, rows)
+    if failure is not None:
+        raise failure
+
+
+def _print_values(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]) -> None:
+    """Print values: one alone, several each under its name."""
+    if terminal.json_mode:
+        values = [
+            {
+                "name": info.name,
+                "dtype": str(info.dtype),
+                "shape": list(info.shape),
+                "value": json_values(checkpoint.read(info.name)),
+            }
+            for info in found
+        ]
+        if len(values) == 1:
+            terminal.json("value/1", values[0])
+        else:
+            terminal.json("values/1", {"values": values})
         return
-    found = listing.variables(opened, match=match, role=None if role is None else role.value)
-    show_variables(terminal, opened, found)
+    for info in found:
+        text = _text(terminal, checkpoint.read(info.name))
+        if len(found) > 1:
+            terminal.line(escape(info.name), "name")
+        terminal.line(text)
 
 
-def _print_value(terminal: Terminal, checkpoint: Checkpoint, name: str) -> None:
+def _text(terminal: Terminal, value: Any) -> str:  # noqa: ANN401 - an array
     import numpy as np
 
-    info = checkpoint.variable(name)
-    value = checkpoint.read(name)
-    if terminal.json_mode:
-        content = {"name": name, "dtype": str(info.dtype), "shape": list(info.shape), "value": json_values(value)}
-        terminal.json("value/1", content)
-    elif terminal.is_tty:
-        terminal.line(str(value))
-    else:
-        with np.printoptions(threshold=sys.maxsize):
-            terminal.line(str(value))
+    if terminal.is_tty:
+        return str(value)
+    with np.printoptions(threshold=sys.maxsize):
+        return str(value)
