@@ -14,6 +14,8 @@ from tfinspect.surgery.risky_ops import risky_ops, shown_name
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tfinspect.api.load import PathLike
     from tfinspect.ir.model import Model
 
@@ -52,8 +54,13 @@ def risks(path: PathLike, model: Model | None = None) -> list[Risk]:
     return list(dict.fromkeys(found))
 
 
-def of_model(model: Model) -> list[Risk]:
-    """Return what the graph of one model does outside of it, and which of its assets stand elsewhere."""
+def of_model(model: Model, captured: Mapping[str, tuple[str, ...]] | None = None) -> list[Risk]:
+    """Return what the graph of one model does outside of it, and which of its assets stand elsewhere.
+
+    Args:
+        model: the model.
+        captured: by function, tensors of the main graph that its last arguments are bound to when Python calls it.
+    """
     found = [
         Risk("outside-path", f"asset {asset}", f"an asset whose name leads out of the folder: `{shown_name(asset)}`")
         for asset in model.assets
@@ -62,17 +69,17 @@ def of_model(model: Model) -> list[Risk]:
     if model.graph is None:
         return found
     inside = {tensor: asset for asset, tensor in model.assets.items()}
-    return found + risky_ops(model.graph, _roots(model), saver=model.saver, assets=inside)
+    return found + risky_ops(model.graph, _roots(model), saver=model.saver, assets=inside, captured=captured)
 
 
 def _of_saved_model(path: str) -> list[Risk]:
     from tfinspect.formats import meta_graphs
 
-    models = meta_graphs.read_all(path)
+    graphs = meta_graphs.read_all(path)
     found: list[Risk] = []
-    for model in models:
-        tags = f"tags {', '.join(model.tags) or '(none)'}: " if len(models) > 1 else ""
-        found += [Risk(risk.kind, tags + risk.where, risk.what) for risk in of_model(model)]
+    for one in graphs:
+        tags = f"tags {', '.join(one.model.tags) or '(none)'}: " if len(graphs) > 1 else ""
+        found += [Risk(risk.kind, tags + risk.where, risk.what) for risk in of_model(one.model, one.captured)]
     place = Path(path)
     if place.is_dir():
         return found + _folder(path)

@@ -99,14 +99,18 @@ class Reached:
     Args:
         graph: the graph.
         roots: names of nodes; without any that exists, everything counts as reached.
+        uncalled: whether functions that nothing in the file calls count as reached: they are there to be called from
+            Python, some of them by the loader itself.
     """
 
-    def __init__(self, graph: Graph, roots: Iterable[str]) -> None:
+    def __init__(self, graph: Graph, roots: Iterable[str], *, uncalled: bool = True) -> None:
         table = {node.name: node for node in graph.nodes}
         waiting = [name for name in roots if name in table]
         self._all = not waiting
         self._nodes: set[str] = set(waiting)
         self._functions: set[str] = set()
+        if uncalled:
+            self._add(graph, _uncalled(graph))
         while waiting:
             node = table[waiting.pop()]
             self._call(graph, node)
@@ -116,7 +120,10 @@ class Reached:
                     waiting.append(name)
 
     def _call(self, graph: Graph, node: Node) -> None:
-        waiting = [name for name in called(graph, node) if name not in self._functions]
+        self._add(graph, called(graph, node))
+
+    def _add(self, graph: Graph, functions: Iterable[str]) -> None:
+        waiting = [name for name in functions if name not in self._functions]
         while waiting:
             name = waiting.pop()
             if name in self._functions:
@@ -130,6 +137,13 @@ class Reached:
         return self._all or (place.function in self._functions if place.function else node.name in self._nodes)
 
 
+def _uncalled(graph: Graph) -> set[str]:
+    found = {name for node in graph.nodes for name in called(graph, node)}
+    for function in graph.functions.values():
+        found |= {name for node in function.body.nodes for name in called(graph, node)}
+    return set(graph.functions) - found
+
+
 class Names:
     """What string tensors are set to, as far as the file tells; function arguments are followed to their callers.
 
@@ -137,10 +151,20 @@ class Names:
         graph: the graph.
         places: its bodies.
         assets: asset by the name of the tensor its path is given to.
+        captured: by function, the tensors of the main graph that its last arguments are bound to when it is called
+            from Python; empty text where that is no such tensor.
     """
 
-    def __init__(self, graph: Graph, places: tuple[Place, ...], assets: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        places: tuple[Place, ...],
+        assets: Mapping[str, str],
+        captured: Mapping[str, tuple[str, ...]],
+    ) -> None:
         self.functions = graph.functions
+        self._main = places[0]
+        self._captured = captured
         self._assets = {split_input(name)[0]: asset for name, asset in assets.items()}
         self._calls: dict[str, list[tuple[Place, Node]]] = {}
         for place in places:
@@ -172,8 +196,10 @@ class Names:
                 callers = list(self._callers(where, name))
                 waiting += callers
                 found += [] if callers else [Value("argument")]
-            elif node.op in _PASSING and node.inputs:
+            elif node.op in _PASSING and node.inputs and not self._is_asset(where, node):
                 waiting.append((where, node.inputs[0]))
+            elif node.op == "ReadVariableOp" and (written := list(_assigned(where, node))):
+                waiting += written
             else:
                 found.append(self._source(where, node))
         return _together(found)
@@ -183,14 +209,21 @@ class Names:
         if argument not in place.args:
             return
         index = place.args.index(argument)
+        bound = self._captured.get(place.function, ())
+        at = index - (len(place.args) - len(bound))
+        if 0 <= at < len(bound) and bound[at]:
+            yield self._main, bound[at]
         for where, node in self._calls.get(place.function, ()):
             data = [text for text in node.inputs if not text.startswith("^")]
             at = index + _ARGUMENT_OFFSET.get(node.op, 0)
             if not node.op.endswith("Dataset") and not node.op.endswith("DatasetV2") and at < len(data):
                 yield where, data[at]
 
+    def _is_asset(self, place: Place, node: Node) -> bool:
+        return place.function == MAIN and node.name in self._assets
+
     def _source(self, place: Place, node: Node) -> Value:
-        if place.function == MAIN and node.name in self._assets:
+        if self._is_asset(place, node):
             return Value("asset", (self._assets[node.name],))
         if node.op == "Const":
             return _constant(node)
@@ -203,6 +236,14 @@ class Names:
         if node.op in {"StringJoin", "Pack"}:
             return _joined(place, node)
         return Value("computed")
+
+
+def _assigned(place: Place, read: Node) -> Iterator[tuple[Place, str]]:
+    """Yield what a variable is set to in the body it is read in."""
+    handle = read.inputs[0] if read.inputs else ""
+    for node in place.nodes:
+        if node.op == "AssignVariableOp" and len(node.inputs) > 1 and node.inputs[0] == handle:
+            yield place, node.inputs[1]
 
 
 def _constant(node: Node) -> Value:

@@ -126,7 +126,12 @@ _DESCRIPTORS_INSIDE = ("", "local://")
 
 
 def risky_ops(
-    graph: Graph, roots: Iterable[str] = (), *, saver: Saver | None = None, assets: Mapping[str, str] | None = None
+    graph: Graph,
+    roots: Iterable[str] = (),
+    *,
+    saver: Saver | None = None,
+    assets: Mapping[str, str] | None = None,
+    captured: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Risk]:
     """Return what the nodes of a graph, and of all its functions, do outside of it, in the order of the file.
 
@@ -138,11 +143,12 @@ def risky_ops(
         roots: nodes that are run when the model is used or loaded; without any, every node counts as one.
         saver: how the graph saves and restores itself.
         assets: name of the tensor that an asset's path is given to, and the asset.
+        captured: by function, tensors of the main graph that its last arguments are bound to when Python calls it.
     """
     places = bodies(graph)
-    names = Names(graph, places, assets or {})
+    names = Names(graph, places, assets or {}, captured or {})
     used = Reached(graph, roots)
-    loaded = Reached(graph, [saver.restore_op]) if saver is not None else None
+    loaded = Reached(graph, [saver.restore_op], uncalled=False) if saver is not None else None
     found = []
     for place in places:
         for node in place.nodes:
