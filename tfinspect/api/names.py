@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.formats import node_names
 
 if TYPE_CHECKING:
     from tfinspect.api.load import PathLike
@@ -20,6 +21,9 @@ def nodes(path: PathLike) -> list[str]:
     Raises:
         InputError: it cannot be read.
     """
+    quick = node_names.read(path)
+    if quick is not None:
+        return [name for name, _ in quick]
     model = formats.open_model(path)
     if model.graph is not None:
         return [node.name for node in model.graph.nodes]
@@ -33,6 +37,9 @@ def tensors(path: PathLike) -> list[str]:
     Raises:
         InputError: it cannot be read.
     """
+    quick = node_names.read(path)
+    if quick is not None:
+        return [name for name, _ in quick]
     model = formats.open_model(path)
     if model.graph is not None:
         return [node.name for node in model.graph.nodes]
@@ -65,6 +72,9 @@ def ops(path: PathLike) -> set[str]:
     Raises:
         InputError: it cannot be read.
     """
+    quick = node_names.read(path)
+    if quick is not None:
+        return {op for _, op in quick}
     model = formats.open_model(path)
     if model.graph is not None:
         return {node.op for node in model.graph.nodes}
@@ -88,8 +98,7 @@ def placeholders(path: PathLike) -> list[str]:
     Raises:
         InputError: it cannot be read.
     """
-    graph = formats.open_model(path).graph
-    return [] if graph is None else [node.name for node in graph.nodes if node.op in _PLACEHOLDERS]
+    return _of_ops(path, _PLACEHOLDERS)
 
 
 def variable_nodes(path: PathLike) -> list[str]:
@@ -98,8 +107,7 @@ def variable_nodes(path: PathLike) -> list[str]:
     Raises:
         InputError: it cannot be read.
     """
-    graph = formats.open_model(path).graph
-    return [] if graph is None else [node.name for node in graph.nodes if node.op in _VARIABLES]
+    return _of_ops(path, _VARIABLES)
 
 
 def variables(path: PathLike) -> list[str]:
@@ -109,6 +117,14 @@ def variables(path: PathLike) -> list[str]:
         InputError: it cannot be read, or holds none.
     """
     return list(formats.read_checkpoint(path).variables)
+
+
+def _of_ops(path: PathLike, wanted: frozenset[str]) -> list[str]:
+    quick = node_names.read(path)
+    if quick is None:
+        graph = formats.open_model(path).graph
+        quick = [] if graph is None else [(node.name, node.op) for node in graph.nodes]
+    return [name for name, op in quick if op in wanted]
 
 
 def _weights(model: Model) -> list[str]:
