@@ -143,5 +143,5 @@ def _scopes(names: Iterable[str], incomplete: str) -> list[str]:
                 found.add(name[:end])
                 deeper = name.find("/", end + 1)
                 if deeper >= 0 and name[:end] == incomplete:
-                    found.add(name[: deeper])
+                    found.add(name[:deeper])
     return sorted(name for name in found if _PLAIN.fullmatch(name))

@@ -111,7 +111,7 @@ def complete(before: Sequence[str], word: str, after: Sequence[str] = ()) -> lis
     if words[0] not in COMMANDS:
         return []
     parameters = _parameters(words[0])
-    line = _line(parameters, words[1:], [text for text in after if text != "--debug"])
+    line = _line(parameters, words[1:], word, [text for text in after if text != "--debug"])
     if line.pending is not None:
         return _values(line.pending, line, word)
     if word.startswith("-") and not line.only_arguments:
@@ -144,7 +144,7 @@ def _values(parameter: Parameter, line: Line, word: str) -> list[Offer]:
     return [Offer(name) for name in parameter.names(SimpleNamespace(params=line.params), word)]
 
 
-def _line(parameters: Sequence[Parameter], before: Sequence[str], after: Sequence[str]) -> Line:
+def _line(parameters: Sequence[Parameter], before: Sequence[str], word: str, after: Sequence[str]) -> Line:
     by_flag = {flag: parameter for parameter in parameters for flag in parameter.flags}
     arguments = [p for p in parameters if not p.flags]
     line = Line()
@@ -170,9 +170,9 @@ def _line(parameters: Sequence[Parameter], before: Sequence[str], after: Sequenc
         return pending
 
     line.pending = walk(before)
-    typed_argument = line.pending is None
     position, only_arguments = line.position, line.only_arguments
-    line.position += typed_argument  # the word itself; an option there takes no place, but then nothing asks for it
+    is_argument = line.pending is None and (only_arguments or not word.startswith("-"))
+    line.position += is_argument
     walk(after)
     line.position, line.only_arguments = position, only_arguments
     return line
@@ -202,7 +202,9 @@ def _parameter(name: str, kind: Any, info: Any) -> Parameter:  # noqa: ANN401 - 
         kind = next(part for part in get_args(kind) if part is not type(None))
     choices = tuple(str(member.value) for member in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ()
     names = next((completer for flag in flags if (completer := _by_flag(flag, info.metavar))), info.autocompletion)
-    return Parameter(name, flags, kind is not bool, choices, names, (info.help or "").splitlines()[0] if info.help else "")
+    return Parameter(
+        name, flags, kind is not bool, choices, names, (info.help or "").splitlines()[0] if info.help else ""
+    )
 
 
 def _by_flag(flag: str, metavar: str | None) -> Callable[[Any, str], list[str]] | None:
@@ -325,7 +327,5 @@ def _zsh_arguments(offers: Sequence[Offer]) -> str:
             text = text.replace(character, instead)
         return text
 
-    rows = [
-        f'"{escaped(offer.value)}"' + (f':"{escaped(offer.help)}"' if offer.help else "") for offer in offers
-    ]
+    rows = [f'"{escaped(offer.value)}"' + (f':"{escaped(offer.help)}"' if offer.help else "") for offer in offers]
     return "_arguments '*: :((" + "\n".join(rows) + "))'"

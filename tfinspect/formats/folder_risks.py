@@ -55,7 +55,9 @@ def in_folder(folder: str | os.PathLike[str]) -> list[Risk]:
     found: list[Risk] = []
     for count, entry in enumerate(_entries(place)):
         if count >= _MOST_ENTRIES:
-            found.append(Risk("hidden-file", str(place), f"more than {_MOST_ENTRIES:,} files; the rest was not looked at"))
+            found.append(
+                Risk("hidden-file", str(place), f"more than {_MOST_ENTRIES:,} files; the rest was not looked at")
+            )
             break
         path = Path(entry.path)
         where = str(path.relative_to(place))

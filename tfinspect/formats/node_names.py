@@ -46,7 +46,9 @@ def read(path: str | os.PathLike[str]) -> list[tuple[str, str]] | None:
         return None
     cursor, region = Cursor(file.view, file.path), (0, file.size)
     for _ in range(depth):
-        inner = next(((a, z) for n, k, _, a, z in cursor.fields(*region, "model") if (n, k) == (_GRAPH_FIELD, LEN)), None)
+        inner = next(
+            ((a, z) for n, k, _, a, z in cursor.fields(*region, "model") if (n, k) == (_GRAPH_FIELD, LEN)), None
+        )
         if inner is None:
             return None
         region = inner
