@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ from tfinspect.ir.operators import Operator
 from tfinspect.ir.tensors import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -360,7 +359,7 @@ def hostile(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[dict[str, str]]:
+def told(tmp_path: Path) -> dict[str, str]:
     """An environment with a home of its own and a `tfinspect` on the path."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -369,7 +368,7 @@ def told(tmp_path: Path) -> Iterator[dict[str, str]]:
     program.chmod(0o755)
     home = tmp_path / "home"
     home.mkdir()
-    yield {**os.environ, "HOME": str(home), "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "SHELL": "/bin/none"}
+    return {**os.environ, "HOME": str(home), "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "SHELL": "/bin/none"}
 
 
 def in_bash(environment: dict[str, str], *words: str, current: int | None = None) -> list[str]:

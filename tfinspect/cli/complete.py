@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import ModuleType
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./:-]*=?")
 _FILES = ("graph", "path", "checkpoint", "a", "model", "features")
@@ -23,10 +24,9 @@ def tensors(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a tensor name, one scope at a time, and after a colon the number of the output."""
     node, colon, _ = incomplete.rpartition(":")
     if colon and "/" not in incomplete[len(node) :]:
-        count = _or_nothing(lambda path: range(_names().outputs_of(path, node)), _file(ctx))
-        numbered = [f"{node}:{index}" for index in count]
+        numbered = _or_nothing(lambda path: _numbered(path, node), _file(ctx))
         if numbered:
-            return [name for name in numbered if name.startswith(incomplete) and _PLAIN.fullmatch(name)]
+            return _starting(numbered, incomplete)
     return _one_scope(_or_nothing(_names().tensors, _file(ctx)), incomplete)
 
 
@@ -84,7 +84,8 @@ def pairs(ctx: typer.Context, incomplete: str) -> list[str]:
     return _ending(_one_scope(_or_nothing(_names().tensors, _file(ctx, "a")), incomplete))
 
 
-def _names():  # type: ignore[no-untyped-def]  # noqa: ANN202 - the module, loaded when it is needed
+def _names() -> ModuleType:
+    """Return what reads names, loaded when it is needed."""
     from tfinspect.api import names
 
     return names
@@ -112,6 +113,10 @@ def _file(ctx: typer.Context, *params: str) -> str | None:
         return newest_model()
     except Exception:  # noqa: BLE001 - as `_or_nothing`
         return None
+
+
+def _numbered(path: str, node: str) -> list[str]:
+    return [f"{node}:{index}" for index in range(_names().outputs_of(path, node))]
 
 
 def _starting(names: Iterable[str], incomplete: str) -> list[str]:

@@ -3,9 +3,9 @@
 The command's own signature says what it takes, as it does for Typer; Typer itself is left out of this, because setting
 up its parser takes longer than all the rest. Nothing here raises or prints anything but the answer.
 
-How the shell asks: `_TFINSPECT_COMPLETE=complete_SHELL`, the words of the line in COMP_WORDS, one a line, and the number
-of the word that is being typed in COMP_CWORD. The answer is one offer a line; for zsh and fish with its description
-after a tab. Scripts that were written by Typer ask with _TYPER_COMPLETE_ARGS instead, and get what they expect.
+How the shell asks: `_TFINSPECT_COMPLETE=complete_SHELL`, the words of the line in COMP_WORDS, one a line, and in
+COMP_CWORD the number of the word that is being typed. The answer is one offer a line; for zsh and fish with its
+description after a tab. Scripts that were written by Typer ask with _TYPER_COMPLETE_ARGS instead, and get what they expect.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 VARIABLE: Final = "_TFINSPECT_COMPLETE"
 _BREAKS = re.compile(r"[:=]+")  # bash makes words of their own of these
-_NOTHING: Final = SimpleNamespace(params={})
 
 
 class Offer(NamedTuple):
@@ -224,7 +223,7 @@ def _by_flag(flag: str, metavar: str | None) -> Callable[[Any, str], list[str]] 
     }.get(flag)
 
 
-# -- what the shells ask, and how they are answered ---------------------------------------------------------------------
+# -- what the shells ask, and how they are answered --------------------------------------------------------------------
 
 
 def _asked(shell: str, environment: Mapping[str, str]) -> tuple[list[str], str, list[str], int]:

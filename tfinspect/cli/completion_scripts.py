@@ -68,7 +68,8 @@ function __tfinspect_completion
         set words $words $all[$next..-1]
     end
     set -l joined (string join \n -- $words | string collect)
-    set -l offers (env COMP_WORDS="$joined" COMP_CWORD=(count $before) _TFINSPECT_COMPLETE=complete_fish $before[1] 2>/dev/null)
+    set -l offers (env COMP_WORDS="$joined" COMP_CWORD=(count $before) \
+        _TFINSPECT_COMPLETE=complete_fish $before[1] 2>/dev/null)
     if test (count $offers) -gt 0
         printf '%s\n' $offers
     else

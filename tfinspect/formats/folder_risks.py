@@ -1,4 +1,4 @@
-"""What stands in a model's folder besides the model: links that lead out, programs, pickles, paths of other machines."""
+"""What stands in a model's folder besides the model: links that lead out, programs, pickles, foreign paths."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _link(path: Path, whole: Path, where: str) -> list[Risk]:
-    target = os.readlink(path)
+    target = path.readlink()
     try:
         inside = path.resolve().is_relative_to(whole)
     except (OSError, RuntimeError):  # links in a circle
@@ -147,7 +147,7 @@ def _state(path: Path, where: str) -> list[Risk]:
 
 
 def keras_metadata(path: str | os.PathLike[str], where: str) -> list[Risk]:
-    """Return the Lambda layers, and the classes that are not Keras' own, that `keras_metadata.pb` of a SavedModel names.
+    """Return the Lambda layers, and the classes that are not Keras' own, that a SavedModel's `keras_metadata.pb` names.
 
     A file that is not well formed is a risk of its own kind: nobody can say what a loader makes of it.
     """
@@ -179,9 +179,9 @@ def _saved_object(cursor: Cursor, start: int, end: int, where: str) -> list[Risk
     if not isinstance(content, dict):
         return []
     named = content.get("class_name")
-    kind = named.rpartition(">")[2] if isinstance(named, str) else ""
+    class_name = named.rpartition(">")[2] if isinstance(named, str) else ""
     # a model repeats its layers, each of which has an entry of its own: only what stands at the top is told
-    if kind == "Lambda":
+    if class_name == "Lambda":
         return [Risk("bytecode", f"{where}: {place}", _lambda(content))]
     registered = content.get("registered_name")
     owner = next((n for n in (named, registered) if isinstance(n, str) and _is_foreign(n)), None)

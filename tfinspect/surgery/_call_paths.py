@@ -184,7 +184,8 @@ class Names:
 
     def _value(self, place: Place, text: str) -> Value:
         found: list[Value] = []
-        waiting, seen = [(place, text)], set()
+        waiting = [(place, text)]
+        seen: set[tuple[str, str]] = set()
         while waiting and len(seen) < _MOST_STEPS:
             where, name = waiting.pop()
             name = name.split(":", 1)[0] if where.function else split_input(name)[0]

@@ -45,50 +45,50 @@ class Act:
 
 _GROUPS: Final[tuple[tuple[str, str, int | str | None, str, str], ...]] = (
     ("file-read", "reads", 0, "file", "ReadFile LoadAndRemapMatrix GenerateVocabRemapping SnapshotChunkDataset"),
-    ("file-read", "reads", 0, "file", "TextLineDataset TFRecordDataset TFRecordDatasetV2 FixedLengthRecordDataset "
-     "FixedLengthRecordDatasetV2 CSVDataset CSVDatasetV2 LMDBDataset"),
+    ("file-read", "reads", 0, "file", ("TextLineDataset TFRecordDataset TFRecordDatasetV2 FixedLengthRecordDataset "
+     "FixedLengthRecordDatasetV2 CSVDataset CSVDatasetV2 LMDBDataset")),
     ("file-read", "reads", 0, "folder", "LoadDataset SnapshotDatasetReader ListSnapshotChunksDataset"),
     ("file-read", "reads", 1, "database", "SqlDataset"),
     ("file-read", "reads", 1, "file", "InitializeTableFromTextFile InitializeTableFromTextFileV2"),
     ("file-read", "lists", 0, "file", "MatchingFiles MatchingFilesDataset"),
     ("file-read", "reads", "file_pattern", "file", "RecordInput"),
     ("file-read", "reads", "filename", "file", "Skipgram"),
-    ("file-read", "reads the files that a queue names", None, "", "WholeFileReader WholeFileReaderV2 TextLineReader "
-     "TextLineReaderV2 TFRecordReader TFRecordReaderV2 FixedLengthRecordReader FixedLengthRecordReaderV2 LMDBReader"),
+    ("file-read", "reads the files that a queue names", None, "", ("WholeFileReader WholeFileReaderV2 TextLineReader "
+     "TextLineReaderV2 TFRecordReader TFRecordReaderV2 FixedLengthRecordReader FixedLengthRecordReaderV2 LMDBReader")),
     ("file-write", "writes", 0, "file", "WriteFile"),
     ("file-write", "writes", 1, "file", "DatasetToTFRecord"),
-    ("file-write", "writes", 1, "folder", "SaveDataset SaveDatasetV2 SnapshotDataset SnapshotDatasetV2 "
-     "DistributedSave"),
+    ("file-write", "writes", 1, "folder", ("SaveDataset SaveDatasetV2 SnapshotDataset SnapshotDatasetV2 "
+     "DistributedSave")),
     ("file-write", "writes logs into", 1, "folder", "CreateSummaryFileWriter"),
     ("file-write", "writes", 1, "database", "CreateSummaryDbWriter"),
-    ("file-write", "writes what it finds in an event file", 1, "file", "ImportEvent"),
+    ("file-write", "writes an event into the log of a writer", None, "", "ImportEvent"),
     ("file-write", "writes into", "log_dir_path", "folder", "DumpTensor"),
     ("file-write", "writes", "output_file_path", "file", "CalibrationStatisticsSaver"),
     ("file-write", "sets where summaries are written", None, "", "StatsAggregatorSetSummaryWriter"),
     ("process", "ends the process that runs it", None, "", "Abort"),
-    ("python-code", "calls a Python function that is not in the file", "token", "function", "PyFunc PyFuncStateless "
-     "EagerPyFunc"),
-    ("network", "connects to", 2, "address", "DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3 "
-     "DataServiceDatasetV4"),
+    ("python-code", "calls a Python function that is not in the file", "token", "function", ("PyFunc PyFuncStateless "
+     "EagerPyFunc")),
+    ("network", "connects to", 2, "address", ("DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3 "
+     "DataServiceDatasetV4")),
     ("network", "sends a dataset to", 1, "address", "RegisterDataset RegisterDatasetV2"),
     ("network", "connects to", 0, "address", "RpcClient"),
     ("network", "listens at", 0, "address", "RpcServer"),
     ("network", "calls a remote procedure", None, "", "RpcCall RpcServerStart RpcServerRegister Rpc TryRpc"),
-    ("network", "sets how a remote file system is reached", None, "", "FileSystemSetConfiguration "
-     "GcsConfigureCredentials GcsConfigureBlockCache"),
-    ("network", "reads from a cloud database", None, "", "BigQueryReader GenerateBigQueryReaderPartitions "
+    ("network", "sets how a remote file system is reached", None, "", ("FileSystemSetConfiguration "
+     "GcsConfigureCredentials GcsConfigureBlockCache")),
+    ("network", "reads from a cloud database", None, "", ("BigQueryReader GenerateBigQueryReaderPartitions "
      "BigQueryClient BigQueryReadSession BigQueryDataset BigtableClient BigtableTable BigtableLookupDataset "
      "BigtablePrefixKeyDataset BigtableRangeKeyDataset BigtableSampleKeysDataset BigtableSampleKeyPairsDataset "
-     "BigtableScanDataset BigtableTableToBigtable DatasetToBigtable"),
-    ("network", "takes hold of the TPUs of other machines", None, "", "ConfigureDistributedTPU "
+     "BigtableScanDataset BigtableTableToBigtable DatasetToBigtable")),
+    ("network", "takes hold of the TPUs of other machines", None, "", ("ConfigureDistributedTPU "
      "_ConfigureDistributedTPU _WaitForDistributedTPU _InitializeHostForDistributedTPU "
      "_DisconnectHostFromDistributedTPUSystem _ShutdownDistributedTPU ShutdownDistributedTPU ShutdownTPUSystem "
      "ConfigureAndInitializeGlobalTPU ConfigureTPUEmbedding ConfigureTPUEmbeddingHost ConfigureTPUEmbeddingMemory "
-     "ConnectTPUEmbeddingHosts WorkerHeartbeat"),
-    ("network", "exchanges values with other workers", None, "", "CollectiveReduce CollectiveReduceV2 "
+     "ConnectTPUEmbeddingHosts WorkerHeartbeat")),
+    ("network", "exchanges values with other workers", None, "", ("CollectiveReduce CollectiveReduceV2 "
      "CollectiveReduceV3 CollectiveGather CollectiveGatherV2 CollectiveBcastSend CollectiveBcastSendV2 "
      "CollectiveBcastRecv CollectiveBcastRecvV2 CollectiveReduceScatterV2 CollectiveAllToAllV2 CollectiveAllToAllV3 "
-     "CollectiveInitializeCommunicator"),
+     "CollectiveInitializeCommunicator")),
     ("custom-code", "runs a compiled program that stands in the node, which was not looked into", None, "",
      "XlaCallModule MlirPassthroughOp TPUCompile _TPUCompileMlir _XlaHostComputeMlir TRTEngineOp TRTEngineOpV2"),
     ("custom-code", "calls native code by name:", "target_name", "function", "XlaCustomCall"),
@@ -122,7 +122,7 @@ ACTING: Final = frozenset(_ACTS) | SOMETIMES
 """Every op that can act outside the graph."""
 
 _LOCAL_STREAMS = ("stdout", "stderr", "log(info)", "log(warning)", "log(error)")
-_DESCRIPTORS_INSIDE = ("", "local://")
+_DESCRIPTORS_INSIDE = ("local://", "bytes://")
 
 
 def risky_ops(
@@ -165,7 +165,7 @@ def _of_node(place: Place, node: Node, names: Names, used: Reached, loaded: Reac
         found = _sometimes(place, node, op, names)
     elif op in _ACTS:
         act = _ACTS[op]
-        value = names.attribute(node, act.source) if isinstance(act.source, str) else _input(place, node, act, names)
+        value = _value(place, node, act, names)
         at_loading = loaded is not None and op in _SAVE_OPS and loaded.has(place, node)
         if op in _SAVE_OPS | _RESTORE_OPS and not (needed or at_loading or any(map(_leads_out, value.names))):
             return
@@ -178,10 +178,11 @@ def _of_node(place: Place, node: Node, names: Names, used: Reached, loaded: Reac
         yield Risk(kind, place.where(node), what if needed else f"{what}; no output needs it")
 
 
-def _input(place: Place, node: Node, act: Act, names: Names) -> Value:
+def _value(place: Place, node: Node, act: Act, names: Names) -> Value:
     if act.source is None:
         return Value("none")
-    assert isinstance(act.source, int)  # noqa: S101 - attributes were handled by the caller
+    if isinstance(act.source, str):
+        return names.attribute(node, act.source)
     return names.of_input(place, node, act.source)
 
 
@@ -190,7 +191,7 @@ def _leads_out(name: str) -> bool:
 
 
 def _named(act: Act, value: Value) -> str:
-    if act.source is None or (isinstance(act.source, str) and not value.names):
+    if act.source is None or (act.noun == "function" and not value.names):
         return ""
     article = f"an {act.noun}" if act.noun[0] in "aeiou" else f"a {act.noun}"
     if value.names:
@@ -231,13 +232,10 @@ def _sometimes(place: Place, node: Node, op: str, names: Names) -> list[tuple[st
         return _remote_call(place, node, names)
     if op == "GeneratorDataset":
         return _generator(node, names)
-    if op == "FixedUnigramCandidateSampler":
-        file = node.text("vocab_file")
-        return [("file-read", f"{op} reads the file `{shown_name(file)}`")] if file else []
-    source = node.text("descriptor_source", "local://")  # DecodeProtoV2, EncodeProto
-    if source in _DESCRIPTORS_INSIDE or source.startswith("bytes://"):
+    file = node.text("vocab_file" if op == "FixedUnigramCandidateSampler" else "descriptor_source")
+    if not file or file.startswith(_DESCRIPTORS_INSIDE):
         return []
-    return [("file-read", f"{op} reads the file `{shown_name(source)}`")]
+    return [("file-read", f"{op} reads the file `{shown_name(file)}`")]
 
 
 def _debug_url(node: Node, url: str) -> tuple[str, str]:
