@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
-from tfinspect.errors import TfinspectError
+from tfinspect.errors import InputError, TfinspectError
 from tfinspect.ir.risks import Risk
 from tfinspect.surgery.endpoints import find_outputs
 from tfinspect.surgery.risky_ops import risky_ops, shown_name
@@ -40,8 +40,7 @@ def risks(path: PathLike, model: Model | None = None) -> list[Risk]:
     name = os.fspath(path)
     kind = formats.identify(name).name if model is None else model.format
     if kind == "saved_model":
-        found = list(model.risks) if model is not None else []
-        found += _of_saved_model(name)
+        found = [*_known_to_reader(name, model), *_of_saved_model(name)]
     else:
         model = model or formats.open_model(name)
         found = [*model.risks, *of_model(model)]
@@ -70,6 +69,14 @@ def of_model(model: Model, captured: Mapping[str, tuple[str, ...]] | None = None
         return found
     inside = {tensor: asset for asset, tensor in model.assets.items()}
     return found + risky_ops(model.graph, _roots(model), saver=model.saver, assets=inside, captured=captured)
+
+
+def _known_to_reader(path: str, model: Model | None) -> tuple[Risk, ...]:
+    """Return what the reader of a SavedModel met; a folder that it refuses, for a link that leads out, is still told of."""
+    try:
+        return (model or formats.open_model(path)).risks
+    except InputError:
+        return ()
 
 
 def _of_saved_model(path: str) -> list[Risk]:

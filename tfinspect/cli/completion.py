@@ -4,8 +4,8 @@ The command's own signature says what it takes, as it does for Typer; Typer itse
 up its parser takes longer than all the rest. Nothing here raises or prints anything but the answer.
 
 How the shell asks: `_TFINSPECT_COMPLETE=complete_SHELL`, the words of the line in COMP_WORDS, one a line, and in
-COMP_CWORD the number of the word that is being typed. The answer is one offer a line; for zsh and fish with its
-description after a tab. Scripts that were written by Typer ask with _TYPER_COMPLETE_ARGS instead, and get what they expect.
+COMP_CWORD the number of the word that is being typed. The answer is one offer a line; for zsh and fish, a tab and what
+it means follow. Scripts that were written by Typer ask with _TYPER_COMPLETE_ARGS instead, and get what they expect.
 """
 
 from __future__ import annotations
