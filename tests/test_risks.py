@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -227,6 +228,18 @@ def test_long_chains_need_no_recursion() -> None:
     assert told(made, "s") == [("file-read", f"function f{count}: r", "ReadFile reads the file `/deep`")]
 
 
+def test_hostile_chains_end_soon() -> None:
+    """Every op asks for a name at the end of a longer chain, and in a function with very many callers."""
+    count = 6000
+    chain = [op("Identity", f"i{i}", f"i{i - 1}" if i else "name") for i in range(count)]
+    made = graph(name("/x"), chain, [op("ReadFile", f"r{i}", f"i{i}") for i in range(count)])
+    callers = [Node(f"c{i}", "PartitionedCall", (f"i{i}",), {"f": calls("f")}) for i in range(count)]
+    inner = body(*(op("ReadFile", f"q{i}", "p") for i in range(300)), args=("p",))
+    start = time.perf_counter()
+    assert len(told(with_functions(made.replace(nodes=[*made.nodes, *callers]), f=inner))) == count + 300
+    assert time.perf_counter() - start < 30  # seconds on a busy machine; it takes two
+
+
 def test_a_function_that_only_python_calls_counts_as_needed() -> None:
     made = with_functions(graph(feed("x", ()), op("Relu", "y", "x")), init=HIDDEN)
     assert told(made, "y") == [("file-write", "function init: w", "WriteFile writes a file that its caller names")]
@@ -376,6 +389,15 @@ def test_links_programs_and_pickles_in_the_folder(tmp_path: Path) -> None:
         ("outside-path", "assets/out"),
     ]
     assert risks(folder)[-1].what == f"a symbolic link that leads out of the folder, to `{tmp_path / 'secret'}`"
+
+
+def test_of_a_saved_model_named_by_its_file_only_its_parts_are_looked_at(tmp_path: Path) -> None:
+    folder = saved_model(tmp_path / "m", graph(feed("x", ()), op("Relu", "y", "x")))
+    (folder / "homework.py").write_text("print()")
+    (folder / "assets").mkdir()
+    (folder / "assets" / "evil.py").write_text("print()")
+    assert [risk.where for risk in risks(folder / "saved_model.pb")] == ["assets/evil.py"]
+    assert [risk.where for risk in risks(folder)] == ["homework.py", "assets/evil.py"]
 
 
 def test_paths_in_a_checkpoint_file(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # collections whose operations are run when a SavedModel is loaded
 _RUN_AT_LOADING = ("saved_model_main_op", "legacy_init_op", "init_op", "local_init_op", "table_initializer")
+# what belongs to a `saved_model.pb` that was named itself; the rest of its folder may be another's
+_PARTS = ("variables", "assets", "assets.extra", "keras_metadata.pb")
 _CHECKPOINTS = ("checkpoint_v1", "checkpoint_v2")
 
 
@@ -72,7 +74,7 @@ def of_model(model: Model, captured: Mapping[str, tuple[str, ...]] | None = None
 
 
 def _known_to_reader(path: str, model: Model | None) -> tuple[Risk, ...]:
-    """Return what the reader of a SavedModel met; a folder that it refuses, for a link that leads out, is still told of."""
+    """Return what the reader of a SavedModel met; one that it refuses, for a link that leads out, is still told of."""
     try:
         return (model or formats.open_model(path)).risks
     except InputError:
@@ -90,13 +92,13 @@ def _of_saved_model(path: str) -> list[Risk]:
     place = Path(path)
     if place.is_dir():
         return found + _folder(path)
-    return found + (_folder(str(place.parent)) if place.name in meta_graphs.NAMES else [])
+    return found + (_folder(str(place.parent), _PARTS) if place.name in meta_graphs.NAMES else [])
 
 
-def _folder(path: str) -> list[Risk]:
+def _folder(path: str, parts: tuple[str, ...] = ()) -> list[Risk]:
     from tfinspect.formats import folder_risks
 
-    return folder_risks.in_folder(path)
+    return folder_risks.in_folder(path, parts)
 
 
 def _roots(model: Model) -> list[str]:

@@ -15,7 +15,7 @@ from tfinspect.formats._wire import LEN, Cursor
 from tfinspect.ir.risks import Risk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _MOST_ENTRIES = 20_000
 _STATE = "checkpoint"
@@ -48,12 +48,17 @@ _BY_MAGIC: Final = (
 )
 
 
-def in_folder(folder: str | os.PathLike[str]) -> list[Risk]:
-    """Return what stands in the folder of a model and could harm whoever loads it; nothing is followed out of it."""
+def in_folder(folder: str | os.PathLike[str], parts: Collection[str] = ()) -> list[Risk]:
+    """Return what stands in the folder of a model and could harm whoever loads it; nothing is followed out of it.
+
+    Args:
+        folder: the folder.
+        parts: names in it to look at; all where none are given.
+    """
     place = Path(folder)
     whole = place.resolve()
     found: list[Risk] = []
-    for count, entry in enumerate(_entries(place)):
+    for count, entry in enumerate(_entries(place, parts)):
         if count >= _MOST_ENTRIES:
             found.append(
                 Risk("hidden-file", str(place), f"more than {_MOST_ENTRIES:,} files; the rest was not looked at")
@@ -88,13 +93,16 @@ def beside_checkpoint(path: str | os.PathLike[str]) -> list[Risk]:
     return found
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: Path, parts: Collection[str]) -> Iterator[os.DirEntry[str]]:
     waiting = [str(folder)]
     while waiting:
+        current = waiting.pop()
         try:
-            entries = sorted(os.scandir(waiting.pop()), key=lambda e: e.name)
+            entries = sorted(os.scandir(current), key=lambda e: e.name)
         except OSError:
             continue  # it may not be listed, and so not loaded either
+        if parts and current == str(folder):
+            entries = [entry for entry in entries if entry.name in parts]
         yield from entries
         waiting += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
 

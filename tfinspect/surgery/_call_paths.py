@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal
 
 from tfinspect.errors import TfinspectError
@@ -23,7 +24,9 @@ ValueKind = Literal["const", "default", "fed", "argument", "asset", "computed", 
 _PASSING = frozenset({"Identity", "Reshape", "ExpandDims", "Squeeze", "Snapshot", "StopGradient", "EnsureShape"})
 _ARGUMENT_OFFSET = {"If": 1, "StatelessIf": 1, "_If": 1, "Case": 1, "StatelessCase": 1, "RemoteCall": 1}
 _MOST_ELEMENTS = 1000
-_MOST_STEPS = 10_000
+_MOST_STEPS = 5_000  # for one tensor
+_MOST_STEPS_OF_ALL = 300_000  # a hostile graph must not keep us busy for ever
+_MOST_CALLERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,9 @@ class Names:
         self.functions = graph.functions
         self._main = places[0]
         self._captured = captured
+        self._steps = 0
+        self._known: dict[tuple[str, str], Value] = {}
+        self._written: dict[str, dict[str, list[str]]] = {}
         self._assets = {split_input(name)[0]: asset for name, asset in assets.items()}
         self._calls: dict[str, list[tuple[Place, Node]]] = {}
         for place in places:
@@ -180,13 +186,19 @@ class Names:
     def of_input(self, place: Place, node: Node, index: int) -> Value:
         """Return what a data input is set to."""
         data = [text for text in node.inputs if not text.startswith("^")]
-        return self._value(place, data[index]) if index < len(data) else Value("none")
+        if index >= len(data):
+            return Value("none")
+        key = (place.function, data[index])
+        if key not in self._known:
+            self._known[key] = self._value(place, data[index])
+        return self._known[key]
 
     def _value(self, place: Place, text: str) -> Value:
         found: list[Value] = []
         waiting = [(place, text)]
         seen: set[tuple[str, str]] = set()
-        while waiting and len(seen) < _MOST_STEPS:
+        while waiting and len(seen) < _MOST_STEPS and self._steps < _MOST_STEPS_OF_ALL:
+            self._steps += 1
             where, name = waiting.pop()
             name = name.split(":", 1)[0] if where.function else split_input(name)[0]
             if (where.function, name) in seen:
@@ -194,16 +206,16 @@ class Names:
             seen.add((where.function, name))
             node = where.by_name.get(name)
             if node is None:
-                callers = list(self._callers(where, name))
+                callers = list(islice(self._callers(where, name), _MOST_CALLERS))
                 waiting += callers
                 found += [] if callers else [Value("argument")]
             elif node.op in _PASSING and node.inputs and not self._is_asset(where, node):
                 waiting.append((where, node.inputs[0]))
-            elif node.op == "ReadVariableOp" and (written := list(_assigned(where, node))):
+            elif node.op == "ReadVariableOp" and (written := self._assigned(where, node)):
                 waiting += written
             else:
                 found.append(self._source(where, node))
-        return _together(found)
+        return Value("computed") if waiting else _together(found)
 
     def _callers(self, place: Place, argument: str) -> Iterator[tuple[Place, str]]:
         """Yield what the callers of a function give it for an argument."""
@@ -219,6 +231,17 @@ class Names:
             at = index + _ARGUMENT_OFFSET.get(node.op, 0)
             if not node.op.endswith("Dataset") and not node.op.endswith("DatasetV2") and at < len(data):
                 yield where, data[at]
+
+    def _assigned(self, place: Place, read: Node) -> list[tuple[Place, str]]:
+        """Return what a variable is set to in the body it is read in."""
+        table = self._written.get(place.function)
+        if table is None:
+            table = self._written[place.function] = {}
+            for node in place.nodes:
+                if node.op == "AssignVariableOp" and len(node.inputs) > 1:
+                    table.setdefault(node.inputs[0], []).append(node.inputs[1])
+        handle = read.inputs[0] if read.inputs else ""
+        return [(place, text) for text in table.get(handle, ())]
 
     def _is_asset(self, place: Place, node: Node) -> bool:
         return place.function == MAIN and node.name in self._assets
@@ -237,14 +260,6 @@ class Names:
         if node.op in {"StringJoin", "Pack"}:
             return _joined(place, node)
         return Value("computed")
-
-
-def _assigned(place: Place, read: Node) -> Iterator[tuple[Place, str]]:
-    """Yield what a variable is set to in the body it is read in."""
-    handle = read.inputs[0] if read.inputs else ""
-    for node in place.nodes:
-        if node.op == "AssignVariableOp" and len(node.inputs) > 1 and node.inputs[0] == handle:
-            yield place, node.inputs[1]
 
 
 def _constant(node: Node) -> Value:
