@@ -10,7 +10,7 @@ from tfinspect import formats
 from tfinspect.errors import InputError, TfinspectError
 from tfinspect.ir.risks import Risk
 from tfinspect.surgery.endpoints import find_outputs
-from tfinspect.surgery.risky_ops import risky_ops, shown_name
+from tfinspect.surgery.risky_ops import acts_at_all, risky_ops, shown_name
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def of_model(model: Model, captured: Mapping[str, tuple[str, ...]] | None = None
     if model.graph is None:
         return found
     inside = {tensor: asset for asset, tensor in model.assets.items()}
-    return found + risky_ops(model.graph, _roots(model), saver=model.saver, assets=inside, captured=captured)
+    roots = _roots(model) if acts_at_all(model.graph) else ()
+    return found + risky_ops(model.graph, roots, saver=model.saver, assets=inside, captured=captured)
 
 
 def _known_to_reader(path: str, model: Model | None) -> tuple[Risk, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tfinspect.ir.attrs import AttrList
 from tfinspect.ir.risks import Risk
-from tfinspect.surgery._call_paths import MAIN, Names, Place, Reached, Value, bodies
+from tfinspect.surgery._call_paths import Names, Place, Reached, Value, bodies
 from tfinspect.surgery.ops import refusal
 from tfinspect.surgery.tensorflow_ops import KNOWN_OPS
 
@@ -154,6 +154,11 @@ def risky_ops(
         for node in place.nodes:
             found += list(_of_node(place, node, names, used, loaded))
     return found + _unknown_ops(graph, places)
+
+
+def acts_at_all(graph: Graph) -> bool:
+    """Whether any node of a graph or its functions may act outside of it; only then roots are worth looking for."""
+    return any(node.op.removeprefix("Experimental") in ACTING for place in bodies(graph) for node in place.nodes)
 
 
 def _of_node(place: Place, node: Node, names: Names, used: Reached, loaded: Reached | None) -> Iterator[Risk]:
@@ -302,6 +307,3 @@ def _unknown_ops(graph: Graph, places: tuple[Place, ...]) -> list[Risk]:
         what = f"the op `{shown_name(op)}`{times} needs a library of its own, whose code would run: {why}"
         found.append(Risk("custom-code", first[op], what))
     return found
-
-
-__all__ = ["ACTING", "MAIN", "SOMETIMES", "risky_ops", "shown_name"]
