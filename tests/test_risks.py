@@ -629,3 +629,37 @@ def test_looking_for_risks_loads_no_runtime() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def length_delimited(number: int, content: bytes) -> bytes:
+    return len_header(number, len(content)) + content
+
+
+def test_what_python_calls_a_function_with_is_followed_through_the_object_graph(tmp_path: Path) -> None:
+    """A table that is filled from an asset, and one that is filled from a file elsewhere, as TensorFlow 2 saves them."""
+    init = FunctionBody(
+        (("table", DType.RESOURCE), ("path", STRING)),
+        (),
+        (op("InitializeTableFromTextFileV2", "i", "table", "path"),),
+        {},
+    )
+    made = with_functions(graph(name("/gone/v.txt", "asset"), name("/etc/passwd", "other")), good=init, bad=init)
+    folder = saved_model(tmp_path / "m", made)
+    objects = (
+        length_delimited(1, length_delimited(9, length_delimited(1, b"other")))
+        + length_delimited(1, length_delimited(5, b""))  # asset number 0
+        + length_delimited(1, length_delimited(10, b""))
+    )
+    functions = b"".join(
+        length_delimited(2, length_delimited(1, key) + length_delimited(2, length_delimited(2, bound)))
+        for key, bound in ((b"good", b"\x02\x01"), (b"bad", b"\x02\x00"), (b"odd", b"\x63"))
+    )
+    message = message_class("SavedModel").FromString((folder / "saved_model.pb").read_bytes())
+    assert risks(folder)[0].what.endswith("reads a file that its caller names")
+    message.meta_graphs[0].asset_file_def.add(filename="v.txt").tensor_info.name = "asset:0"
+    meta = message.meta_graphs[0].SerializeToString() + length_delimited(7, objects + functions)
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01" + length_delimited(2, meta))
+    assert meta_graphs.read_all(folder)[0].captured == {"good": ("", "asset:0"), "bad": ("", "other"), "odd": ("",)}
+    assert [(risk.where, risk.what) for risk in risks(folder)] == [
+        ("function bad: i", "InitializeTableFromTextFileV2 reads the file `/etc/passwd`")
+    ]
