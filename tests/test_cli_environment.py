@@ -238,6 +238,7 @@ def test_a_completer_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     context = SimpleNamespace(params={"graph": str(TINY), "checkpoint": str(FIXTURES / "training")})
     monkeypatch.setattr("tfinspect.formats.open_model", broken)
     monkeypatch.setattr("tfinspect.formats.read_checkpoint", broken)
+    monkeypatch.setattr("tfinspect.formats.node_names.read", broken)
     for completer in (complete.tensors, complete.nodes, complete.ops, complete.variables):
         assert completer(context, "") == []  # type: ignore[arg-type]
 

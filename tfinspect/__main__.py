@@ -19,8 +19,6 @@ def main() -> None:
 
 
 def _run(words: list[str]) -> int:
-    from tfinspect.cli import quick
-
     if sys.stdout is None or sys.stderr is None:  # closed by the caller, as in `tfinspect ... >&-`
         nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the life of the process
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
@@ -28,6 +26,12 @@ def _run(words: list[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding has no letters for
     # a listing makes hundreds of thousands of nodes and drops none: looking for garbage among them is lost time
     gc.set_threshold(500_000, 50, 50)
+    if "_TFINSPECT_COMPLETE" in os.environ:  # a shell asks how the line may go on
+        from tfinspect.cli import completion
+
+        return completion.answer()
+    from tfinspect.cli import quick
+
     status = quick.run(words)
     if status is None:
         from tfinspect.cli.app import run

@@ -8,41 +8,17 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tfinspect.cli import overview
+from tfinspect.cli.overview import COMMANDS
 from tfinspect.errors import ExitStatus, LimitError, TfinspectError, UsageError, near_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-class Command(NamedTuple):
-    """A row of the command table.
-
-    Attributes:
-        section: heading in the help.
-        summary: one line in the help.
-    """
-
-    section: str
-    summary: str
-
-
-COMMANDS = {
-    "info": Command("Look", "Say what a file is and what is in it"),
-    "nodes": Command("Look", "List the nodes of a graph"),
-    "show": Command("Look", "Show one node: attributes, inputs, consumers, value"),
-    "vars": Command("Look", "List the variables of a checkpoint, or read one"),
-    "diff": Command("Look", "Compare two graphs or checkpoints, name by name"),
-    "freeze": Command("Change", "Turn a graph and its checkpoint into one self-contained graph"),
-    "cut": Command("Change", "Split a graph at a bottleneck tensor"),
-    "graft": Command("Change", "Put a trained head onto a trunk"),
-    "export": Command("Ship", "Write ONNX or a SavedModel, and prove that the numbers match"),
-    "verify": Command("Ship", "Run two models on the same inputs and compare the outputs"),
-}
 
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -59,19 +35,6 @@ class ReaderGoneError(Exception):
 
 class Verb(TyperCommand):
     """One command; puts the file that was typed into hints that say GRAPH."""
-
-    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:  # noqa: ANN401
-        """Parse the command line; one that is still being typed may end in an option without its value.
-
-        Typer gives up on such a line and forgets the file that stands before the option, which is where the names for
-        the value come from.
-        """
-        if extra.get("resilient_parsing") and args and self._takes_value(args[-1]):
-            args = [*args, ""]
-        return super().make_context(info_name, args, parent, **extra)
-
-    def _takes_value(self, word: str) -> bool:
-        return any(word in param.opts and not getattr(param, "is_flag", True) for param in self.params)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer keeps its click classes private
         """Run the command."""
@@ -131,22 +94,7 @@ class LazyGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002
         """Write the overview without importing any command."""
-        formatter.write("Look inside TensorFlow models; freeze, cut, graft and export them with proof.\n\n")
-        formatter.write("Usage: tfinspect COMMAND [ARGS]\n")
-        for section in dict.fromkeys(c.section for c in COMMANDS.values()):
-            formatter.write(f"\n{section}\n")
-            for name, row in COMMANDS.items():
-                if row.section == section:
-                    formatter.write(f"  {name:<8} {row.summary}\n")
-        formatter.write(
-            "\nOptions\n"
-            "  --version             Print the version\n"
-            "  --install-completion  Complete names of nodes, tensors and variables in\n"
-            "                        this shell\n"
-            "  --show-completion     Print the completion script instead of installing it\n"
-            "  --debug               Show the traceback of an error; goes anywhere\n"
-            "\nStart with: tfinspect info FILE          Help: tfinspect COMMAND --help\n"
-        )
+        formatter.write(overview.text())
 
 
 app = typer.Typer(
@@ -155,16 +103,14 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=True,
+    add_completion=False,  # see `completion_scripts`
     context_settings=_HELP,
 )
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback form
     if wanted:
-        from tfinspect import __version__
-
-        sys.stdout.write(f"tfinspect {__version__}\n")
+        sys.stdout.write(overview.version())
         raise typer.Exit
 
 
@@ -198,12 +144,15 @@ def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _dispatch(words: list[str], *, debug: bool) -> int:
+    from tfinspect.cli import completion_scripts
     from tfinspect.cli.terminal import Terminal
 
     terminal = Terminal(json_mode="--json" in words)
     failure: TfinspectError
     cause: BaseException
     try:
+        if completion_scripts.run(words):
+            return ExitStatus.OK
         status = typer.main.get_command(app).main(
             args=words or ["--help"], prog_name="tfinspect", standalone_mode=False
         )

@@ -1,4 +1,4 @@
-"""`nodes FILE` and `vars FILE` without Typer, which takes longer to load than they take to answer.
+"""`--help`, `--version`, `nodes FILE` and `vars FILE` without Typer, which takes longer to load than they to answer.
 
 Only the plain form is known here. Anything else, and anything that goes wrong, is left to `app`, which reads the line
 again: it alone knows the options, and how errors are shown.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tfinspect.cli.terminal import Terminal
 
+_PAGES = ("--help", "-h", "--version")
 _JSON, _QUIET = "--json", ("-q", "--quiet")
 
 
@@ -23,7 +24,9 @@ def run(words: Sequence[str]) -> ExitStatus | None:
     """Answer a command line of the plain form, or return None."""
     from tfinspect.cli.terminal import Terminal, forget_output
 
-    verb, *rest = words or [""]
+    verb, *rest = words or ["--help"]
+    if verb in _PAGES and not rest:
+        return _page(verb)
     paths = [word for word in rest if not word.startswith("-")]
     flags = {word for word in rest if word.startswith("-")}
     if verb not in {"nodes", "vars"} or len(paths) != 1 or not flags <= {_JSON, *_QUIET}:
@@ -39,6 +42,18 @@ def run(words: Sequence[str]) -> ExitStatus | None:
         return ExitStatus.INTERRUPTED
     except Exception:  # noqa: BLE001 - met again at the error boundary of `app`; nothing was printed yet
         return None
+    return ExitStatus.OK
+
+
+def _page(flag: str) -> ExitStatus:
+    from tfinspect.cli import overview
+    from tfinspect.cli.terminal import forget_output
+
+    try:
+        sys.stdout.write(overview.version() if flag == "--version" else overview.text())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_output()
     return ExitStatus.OK
 
 

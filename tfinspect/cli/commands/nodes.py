@@ -33,7 +33,7 @@ def command(
     ] = None,
     scope: Annotated[
         str | None,
-        typer.Option("--scope", metavar="SCOPE", help="Only below this scope", autocompletion=complete.nodes),
+        typer.Option("--scope", metavar="SCOPE", help="Only below this scope", autocompletion=complete.scopes),
     ] = None,
     only: Annotated[Only | None, typer.Option("--only", help="Only these, best first", show_default=False)] = None,
     function: Annotated[
