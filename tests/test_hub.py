@@ -24,9 +24,10 @@ import tensorflow as tf
 v1 = tf.compat.v1
 with v1.Session(graph=tf.Graph()) as session:
     meta = v1.saved_model.load(session, [], sys.argv[1])
-    v1.train.Saver().restore(session, sys.argv[1] + "/variables/variables")  # as Hub's own loader did
+    v1.train.Saver().restore(session, sys.argv[1] + "/variables/variables")  # this and the asset's path: as Hub's own loader did
     signature = meta.signature_def["default"]
-    out = session.run(signature.outputs["default"].name, {signature.inputs["default"].name: ["rose", "oak"]})
+    fed = {signature.inputs["default"].name: ["rose", "oak"], "words:0": sys.argv[1] + "/assets/words.txt"}
+    out = session.run(signature.outputs["default"].name, fed)
 print(json.dumps(out.tolist()))
 """
 
