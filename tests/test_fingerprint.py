@@ -137,6 +137,17 @@ def test_each_damaged_tensor_is_named_with_its_byte(tmp_path: Path) -> None:
     assert found[3].detail == "2 of 4 variables well, 24 bytes"
 
 
+def test_a_file_that_was_moved_is_not_compared_with_what_stands_beside_it(tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    shutil.copytree(MODEL, model)
+    assert statuses(model / "saved_model.pb") == statuses(model)
+    (model / "saved_model.pb").rename(model / "other.pb")
+    assert statuses(model / "other.pb") == {
+        "fingerprint.pb": ("not checked", "there is none"),
+        "variables": ("not checked", "there are none"),
+    }
+
+
 def test_a_missing_shard_fails_its_tensors(tmp_path: Path) -> None:
     write_bundle(tmp_path / "c", {"a": np.zeros(4, "f4"), "b": np.ones(4, "f4")}, num_shards=2)
     (tmp_path / "c.data-00001-of-00002").unlink()
