@@ -176,6 +176,18 @@ def test_a_graph_that_is_no_string(tmp_path: Path) -> None:
     assert "expected one string, found float32[2]" in str(fault)
 
 
+def test_a_graph_of_a_terabyte_is_not_read(tmp_path: Path) -> None:
+    def edit(entries: dict[bytes, Any]) -> None:
+        entries[OBJECT_GRAPH.encode()].size = 1 << 40
+
+    write_bundle(tmp_path / "c", {KEY: np.zeros(1, "f4"), OBJECT_GRAPH: np.array(b"", object)}, edit=edit)
+    with (tmp_path / "c.data-00000-of-00001").open("r+b") as file:
+        file.truncate((1 << 40) + 100)  # a hole
+    checkpoint = formats.read_checkpoint(tmp_path / "c")
+    (fault,) = checkpoint.faults()
+    assert "expected a graph of objects of at most 268,435,456 bytes, found 1,099,511,627,776 bytes" in str(fault)
+
+
 def test_a_chain_of_many_objects_is_walked_quickly() -> None:
     count = 50_000
     nodes = [{"children": [(n + 1, "_n")], **variable(f"k{n}")} for n in range(count)]

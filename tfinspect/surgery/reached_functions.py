@@ -42,7 +42,7 @@ class _Calls:
     """Who calls whom; each function is looked into once, and only if something reaches it."""
 
     def __init__(self, graph: Graph) -> None:
-        self._nodes = graph.by_name
+        self._nodes = {node.name: node for node in graph}  # of two of one name, either
         self._library = graph.functions
         self._places: dict[str, tuple[str, ...]] = {}  # by op, the attributes that name functions
         self._called: dict[str, tuple[str, ...]] = {}
