@@ -75,10 +75,10 @@ def test_signatures_collections_tags_and_assets(tmp_path: Path) -> None:
     assert found.method == "predict"
     assert [(s.key, s.ref, s.dtype, s.shape) for s in found.inputs] == [
         ("dense", TensorRef("x"), DType.FLOAT, (None,)),
-        ("sparse", TensorRef("sp/values"), None, ()),
+        ("sparse", TensorRef("sp/values"), None, None),  # a scalar's shape is written, and empty
     ]
     assert [(s.key, s.ref, s.shape) for s in found.outputs] == [
-        ("ragged", TensorRef("r", 1), ()),
+        ("ragged", TensorRef("r", 1), None),
         ("unknown", TensorRef("x"), None),
     ]
     assert model.collections == {"losses": ("a:0", "b:0")}

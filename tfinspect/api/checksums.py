@@ -47,9 +47,8 @@ def checksums(path: PathLike) -> Iterator[Check]:
 def _saved_model(path: Path) -> Iterator[Check]:
     from tfinspect.formats import saved_model
 
-    folder = path if path.is_dir() else path.parent
     try:
-        found = saved_model.check_fingerprint(folder)
+        found = saved_model.check_fingerprint(path)
     except InputError as error:
         yield Check("fingerprint.pb", "failed", error.message)
     else:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NAME: Final = "fingerprint.pb"
 _INDEX: Final = "variables/variables.index"
 _MODEL: Final = "saved_model.pb"
+_MODELS: Final = (_MODEL, "saved_model.pbtxt")
 _MAX_NBYTES: Final = 1 << 16
 _MAX_HASHED_NBYTES: Final = 64 << 20  # about ten seconds
 _NOT_AGAIN: Final = "it is taken over a message in memory that the file does not hold"
@@ -89,12 +90,16 @@ def read(folder: Path) -> Fingerprint | None:
 
 
 def check_fingerprint(path: str | os.PathLike[str]) -> list[Check]:
-    """Compare a SavedModel folder with its fingerprint; nothing where it has none.
+    """Compare a SavedModel, given by its folder or its `saved_model.pb`, with its fingerprint; nothing without one.
 
     Raises:
         InputError: the fingerprint, or a file it speaks of, cannot be read.
     """
     folder = Path(path)
+    if not folder.is_dir():
+        if folder.name not in _MODELS:  # it was moved, and what stands beside it may be another's
+            return []
+        folder = folder.parent
     fingerprint = read(folder)
     if fingerprint is None:
         return []

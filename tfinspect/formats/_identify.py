@@ -224,5 +224,6 @@ def _saved_model_row(file: Path) -> Format:
 
 def _may_be_model(path: Path) -> bool:
     if path.is_dir():
-        return (path / "saved_model.pb").is_file() or (path / "checkpoint").is_file()
-    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".tflite", ".index", ".ckpt"}
+        inside = ("saved_model.pb", "saved_model.pbtxt", "checkpoint", "export.meta")
+        return any((path / name).is_file() for name in inside)
+    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".tflite", ".index", ".ckpt", ".h5", ".hdf5", ".keras"}

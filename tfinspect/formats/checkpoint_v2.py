@@ -48,6 +48,7 @@ _BIG = 1
 _SLICE_MARK = b"\x00"
 _CRC_NBYTES = 4
 _MAX_LISTED = 20
+_MAX_OBJECTS_NBYTES = 1 << 28  # some two million objects
 
 
 class Header(NamedTuple):
@@ -262,6 +263,10 @@ class _Bundle:
         if entry.dtype is not DType.STRING or entry.shape != () or entry.num_slices:
             fault = self._corrupt(entry.at, entry.key, "one string", f"{entry.dtype}{list(entry.shape)}")
             self._problems.append(fault)
+            return object_graph.NOTHING
+        if entry.message.size > _MAX_OBJECTS_NBYTES:
+            expected = f"a graph of objects of at most {_MAX_OBJECTS_NBYTES:,} bytes"
+            self._problems.append(self._corrupt(entry.at, entry.key, expected, f"{entry.message.size:,} bytes"))
             return object_graph.NOTHING
         try:
             (payload,) = _Source(self, OBJECT_GRAPH, entry).texts()

@@ -18,7 +18,11 @@ from tfinspect.ir.signature import Signature, TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tfinspect.ir.dtypes import DType
     from tfinspect.ir.graph import Graph
+    from tfinspect.ir.shapes import Shape
+
+    _Fed = Mapping[str, tuple[DType | None, Shape]]
 
 SIGNATURES: Final = "serving_signatures"
 _ASSETS: Final = {"serving_assets": "ServingAssetFile", "saved_model_assets": "AssetFileDef"}
@@ -35,6 +39,7 @@ def signatures(collection: Any, graph: Graph | None, path: str) -> dict[str, Sig
     Raises:
         InputError: the collection holds something else, or a tensor's name is none.
     """
+    fed = _placeholders(graph)
     found: dict[str, Signature] = {}
     for message in _messages(collection, "Signatures", SIGNATURES, path):
         named = {name: message.named_signatures[name] for name in sorted(message.named_signatures)}
@@ -43,44 +48,51 @@ def signatures(collection: Any, graph: Graph | None, path: str) -> dict[str, Sig
         bound = {name: one for name, one in named.items() if one.WhichOneof("value") == "generic_signature"}
         if all(name in bound for name in _PREDICT):
             takes, gives = (_tensors(bound[name].generic_signature.map) for name in _PREDICT)
-            found["predict"] = _signature("predict", takes, gives, "predict", graph, path)
+            found["predict"] = _signature("predict", takes, gives, "predict", fed, path)
             named = {name: one for name, one in named.items() if name not in _PREDICT}
         for name, one in named.items():
             kind = one.WhichOneof("value")
             if kind is not None:
-                found[name] = _of_kind(name, kind, getattr(one, kind), graph, path)
+                found[name] = _of_kind(name, kind, getattr(one, kind), fed, path)
     return found
 
 
-def _of_kind(name: str, kind: str, message: Any, graph: Graph | None, path: str) -> Signature:  # noqa: ANN401
+def _placeholders(graph: Graph | None) -> _Fed:
+    """Return dtype and shape of what can be fed; only of placeholders does a graph say them right away."""
+    found: dict[str, tuple[DType | None, Shape]] = {}
+    if graph is not None:
+        old = graph.versions.producer < _SCALARS_SINCE
+        for node in graph:
+            if node.op in _FED:
+                shape = node.shape()
+                found[node.name] = (node.dtype("dtype"), None if old and shape == () else shape)
+    return found
+
+
+def _of_kind(name: str, kind: str, message: Any, fed: _Fed, path: str) -> Signature:  # noqa: ANN401
     if kind == "generic_signature":  # a name for each tensor, and no word on which of them are fed
         tensors = _tensors(message.map)
-        fed = {key: tensor for key, tensor in tensors.items() if _is_fed(tensor, graph)}
-        given = {key: tensor for key, tensor in tensors.items() if key not in fed}
-        return _signature(name, fed, given, "", graph, path)
+        takes = {key: tensor for key, tensor in tensors.items() if tensor.partition(":")[0] in fed}
+        gives = {key: tensor for key, tensor in tensors.items() if key not in takes}
+        return _signature(name, takes, gives, "", fed, path)
     keys = ("classes", "scores") if kind == "classification_signature" else ("output",)
-    given = {key: getattr(message, key).tensor_name for key in keys if getattr(message, key).tensor_name}
+    gives = {key: getattr(message, key).tensor_name for key in keys if getattr(message, key).tensor_name}
     method = "classify" if kind == "classification_signature" else "regress"
-    return _signature(name, {"input": message.input.tensor_name}, given, method, graph, path)
+    return _signature(name, {"input": message.input.tensor_name}, gives, method, fed, path)
 
 
 def _tensors(bindings: Mapping[str, Any]) -> dict[str, str]:
     return {key: bindings[key].tensor_name for key in sorted(bindings)}
 
 
-def _is_fed(tensor: str, graph: Graph | None) -> bool:
-    name = tensor.partition(":")[0]
-    return graph is not None and name in graph and graph.node(name).op in _FED
-
-
 def _signature(
-    name: str, takes: Mapping[str, str], gives: Mapping[str, str], method: str, graph: Graph | None, path: str
+    name: str, takes: Mapping[str, str], gives: Mapping[str, str], method: str, fed: _Fed, path: str
 ) -> Signature:
     try:
         return Signature(
             name,
-            tuple(_spec(key, tensor, graph) for key, tensor in takes.items()),
-            tuple(_spec(key, tensor, graph) for key, tensor in gives.items()),
+            tuple(_spec(key, tensor, fed) for key, tensor in takes.items()),
+            tuple(_spec(key, tensor, fed) for key, tensor in gives.items()),
             _METHOD + method if method else "",
         )
     except UsageError as error:
@@ -90,16 +102,9 @@ def _signature(
         ) from None
 
 
-def _spec(key: str, tensor: str, graph: Graph | None) -> TensorSpec:
-    """Describe a tensor; only of placeholders does the graph say dtype and shape right away."""
+def _spec(key: str, tensor: str, fed: _Fed) -> TensorSpec:
     ref = TensorRef.parse(tensor)
-    if graph is None or not _is_fed(tensor, graph):
-        return TensorSpec(ref, None, None, key)
-    node = graph.node(ref.name)
-    shape = node.shape()
-    if shape == () and graph.versions.producer < _SCALARS_SINCE:
-        shape = None
-    return TensorSpec(ref, node.dtype("dtype"), shape, key)
+    return TensorSpec(ref, *fed.get(ref.name, (None, None)), key)
 
 
 def assets(collections: Any, path: str) -> dict[str, str]:  # noqa: ANN401 - made at run time

@@ -13,10 +13,13 @@ from tfinspect.ir.refs import split_input
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from tfinspect.ir.attrs import Attr
     from tfinspect.ir.functions import Function
     from tfinspect.ir.graph import Graph, Node
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.signature import Signature
+
+_FIRST = frozenset({"cond", "then_branch"})  # attributes that name what runs, or is written, before the other
 
 
 def reached_functions(graph: Graph, refs: Iterable[TensorRef]) -> tuple[str, ...]:
@@ -39,8 +42,9 @@ class _Calls:
     """Who calls whom; each function is looked into once, and only if something reaches it."""
 
     def __init__(self, graph: Graph) -> None:
-        self._nodes = graph.by_name
+        self._nodes = {node.name: node for node in graph}  # of two of one name, either
         self._library = graph.functions
+        self._places: dict[str, tuple[str, ...]] = {}  # by op, the attributes that name functions
         self._called: dict[str, tuple[str, ...]] = {}
         self._in_file = {name: number for number, name in enumerate(self._nodes)} if graph.functions else {}
 
@@ -81,11 +85,27 @@ class _Calls:
         return called
 
     def _names(self, node: Node) -> tuple[str, ...]:
-        """Return the library functions a node calls: those among its attributes, and the one it is named after."""
-        names = [node.op] if node.op in self._library else []
-        for attr in node.attrs.values():
-            if attr.kind == "func":
+        """Return the library functions a node calls: those among its attributes, and the one it is named after.
+
+        An op has the same attributes in every node, so one node of an op that takes no function is enough to look at.
+        """
+        own = (node.op,) if node.op in self._library else ()
+        places = self._places.get(node.op)
+        if places is None:
+            attrs = node.attrs
+            found = (name for name in attrs if attrs[name].kind == "func" or _may_list_functions(attrs[name]))
+            places = self._places[node.op] = tuple(sorted(found, key=lambda name: (name not in _FIRST, name)))
+        if not places:
+            return own
+        names = list(own)
+        for name in places:
+            attr = node.attrs.get(name)
+            if attr is not None and attr.kind == "func":
                 names.append(attr.value.name)
-            elif attr.kind == "list" and attr.value.kind == "func":
+            elif attr is not None and _may_list_functions(attr):
                 names.extend(one.name for one in attr.value.values)
         return tuple(name for name in names if name in self._library)
+
+
+def _may_list_functions(attr: Attr) -> bool:
+    return attr.kind == "list" and attr.value.kind in {"func", "none"}
