@@ -379,7 +379,7 @@ class Object:
             link = place.links.get(part)
             if link is None or link.kind != "hard":
                 return link
-            place = self.file.object(link.address, f"{place.name.rstrip('/')}/{part}")
+            place = self.file.object(link.address, f"{place.name}/{part}".lstrip("/"))
         return place
 
 
@@ -418,14 +418,15 @@ def _old(space: Space, address: int) -> list[Message]:
     head.uint(1)
     head.uint(2)  # number of messages: old files count those that were deleted
     head.uint(4)
-    blocks = [(address + 16, head.uint(4))]
+    waiting = [(address + 16, head.uint(4))]
+    seen = {address + 16}
     found: list[Message] = []
-    for at, nbytes in blocks:
+    for at, nbytes in waiting:
         fields = space.fields(at, nbytes, "object header")
         while fields.left >= 8:  # noqa: PLR2004
             kind, size, flags = fields.uint(2), fields.uint(2), fields.uint(1)
             fields.uint(3)
-            _add(found, blocks, Message(kind, flags, fields.here, size), fields)
+            _add(found, waiting, seen, Message(kind, flags, fields.here, size), fields)
     return found
 
 
@@ -439,10 +440,11 @@ def _new_messages(space: Space, address: int) -> list[Message]:
     size = int.from_bytes(space.take(address + before, size_nbytes, "object header"), "little")
     start = before + size_nbytes
     space.check(address, start + size + 4, "object header")
-    blocks = [(address + start, size)]
+    waiting = [(address + start, size)]
+    seen = {address + start}
     found: list[Message] = []
     prefix = 6 if flags & 4 else 4
-    for number, (at, nbytes) in enumerate(blocks):
+    for number, (at, nbytes) in enumerate(waiting):
         if number:  # a continuation, with letters and checksum of its own
             space.block(at, b"OCHK", nbytes, "object header continuation")
             space.check(at, nbytes, "object header continuation")
@@ -452,20 +454,23 @@ def _new_messages(space: Space, address: int) -> list[Message]:
         while fields.left >= prefix:
             kind, length, bits = fields.uint(1), fields.uint(2), fields.uint(1)
             fields.bytes(prefix - 4)
-            _add(found, blocks, Message(kind, bits, fields.here, length), fields)
+            _add(found, waiting, seen, Message(kind, bits, fields.here, length), fields)
     return found
 
 
-def _add(found: list[Message], blocks: list[tuple[int, int]], message: Message, fields: Fields) -> None:
+def _add(
+    found: list[Message], waiting: list[tuple[int, int]], seen: set[int], message: Message, fields: Fields
+) -> None:
     """Keep a message; a continuation adds its block to those to read."""
     fields.bytes(message.nbytes)
     if message.kind == CONTINUATION:
         inside = fields.space.fields(message.at, message.nbytes, "object header continuation")
         at, nbytes = inside.address(), inside.length()
-        if at is None or nbytes < 8 or any(at == known for known, _ in blocks):  # noqa: PLR2004
+        if at is None or nbytes < 8 or at in seen:  # noqa: PLR2004
             raise inside.corrupt("the address of a block not met before", f"{at}")
-        blocks.append((at, nbytes))
+        seen.add(at)
+        waiting.append((at, nbytes))
     elif message.kind:
         found.append(message)
-    if len(found) + len(blocks) > _MAX_MESSAGES:
+    if len(found) + len(waiting) > _MAX_MESSAGES:
         raise fields.corrupt(f"at most {_MAX_MESSAGES:,} messages", "more")

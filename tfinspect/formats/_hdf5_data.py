@@ -233,13 +233,15 @@ class Dataset:
         """
         if self.nbytes <= SMALL_NBYTES or self._layout.data is not None or self.outside:
             return
-        stored = 0
-        if self._layout.index is not None and self.nbytes <= MAX_RATIO * file_nbytes:
-            stored = sum(chunk.nbytes for chunk in self._layout.index.chunks(self._space))
-        if self.nbytes > MAX_RATIO * min(stored, file_nbytes):
+        stored, where = file_nbytes, f"the file has {file_nbytes:,}"
+        if self.nbytes <= MAX_RATIO * file_nbytes:
+            chunks = () if self._layout.index is None else self._layout.index.chunks(self._space)
+            stored = min(file_nbytes, sum(chunk.nbytes for chunk in chunks))
+            where = f"{stored:,} are stored"
+        if self.nbytes > MAX_RATIO * stored:
             raise LimitError(
                 f"{self._space.path}: `{self._owner.name}` of shape {list(self.shape)} takes {self.nbytes:,} bytes, "
-                f"but {stored:,} are stored",
+                f"but {where}",
                 evidence={"path": self._space.path, "name": self._owner.name, "nbytes": self.nbytes, "stored": stored},
             )
 
@@ -261,7 +263,7 @@ class Dataset:
             )
         kind = self.datatype
         if self.dtype is DType.INVALID:
-            raise self._space.unsupported(f"{kind.title}, in `{self._owner.name}`,")
+            raise self._space.unsupported(f"{kind.title}, in `{self._owner.name}`")
         self.check(len(self._space.view))
         raw = self._stored()
         if self.dtype is DType.STRING:
@@ -342,7 +344,7 @@ class Dataset:
                 data = self._summed(data, at)
             else:
                 name = _FILTER_NAMES.get(step.number) or step.name[:40] or str(step.number)
-                raise self._space.unsupported(f"the filter {name}, in `{self._owner.name}`,")
+                raise self._space.unsupported(f"the filter {name}, in `{self._owner.name}`")
         if len(data) != nbytes:
             raise self._space.corrupt(at, f"a chunk of {nbytes:,} bytes", f"{len(data):,}", self.structure)
         return data
