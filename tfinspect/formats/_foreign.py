@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tfinspect.errors import UnknownFormatError
-from tfinspect.formats._file import head_and_tail, open_regular
+from tfinspect.errors import TfinspectError, UnknownFormatError
+from tfinspect.formats._file import head_and_tail
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -153,10 +151,10 @@ def _zip(path: str) -> _Kind:
 
 
 def zip_names(path: str) -> Collection[str] | None:
-    """Return the names in a zip archive, or None where its directory is damaged."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                return archive.namelist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError):
-            return None
+    """Return the names in a zip archive, or None where it is damaged."""
+    from tfinspect.formats._zip import Archive
+
+    try:
+        return Archive(path).names
+    except TfinspectError:
+        return None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfinspect.formats._hdf5_types import Dataspace, Datatype
 
 _COMPACT, _CONTIGUOUS, _CHUNKED, _VIRTUAL = range(4)
+_OPAQUE = 5  # datatype class
 _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 _FILTER_NAMES: Final = {4: "szip", 5: "nbit", 6: "scale-offset", 32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32015: "Zstandard"}
 _SUM_NBYTES = 4
@@ -78,11 +79,16 @@ class Dataset:
     def dtype(self) -> DType:
         """Element type; bytes that an attribute says are bfloat16 are that."""
         kind = self.datatype
-        if kind.dtype is DType.INVALID and kind.size == 2:  # noqa: PLR2004
+        if kind.dtype is DType.INVALID and kind.kind == _OPAQUE and kind.size == 2:  # noqa: PLR2004
             mark = self._owner.attributes.get("dtype")
             if mark is not None and mark.text() == "bfloat16":
                 return DType.BFLOAT16
         return kind.dtype
+
+    def declare(self, dtype: DType) -> None:
+        """Say what the elements are, where HDF5 has no type for them and theirs is as large."""
+        if self.dtype is DType.INVALID and self.datatype.kind == _OPAQUE and dtype.itemsize == self.datatype.size:
+            self.dtype = dtype
 
     @property
     def nbytes(self) -> int:

@@ -53,6 +53,29 @@ class Sample:
 
         return _checkpoint_names.table_version(self.path)
 
+    @functools.cached_property
+    def members(self) -> frozenset[str]:
+        """Names in the zip archive that the file is; none where it is no whole archive."""
+        if bytes(self.view[:4]) != b"PK\x03\x04":
+            return frozenset()
+        from tfinspect.formats._foreign import zip_names
+
+        return frozenset(zip_names(self.path) or ())
+
+    @functools.cached_property
+    def hdf5(self) -> str:
+        """Which of Keras's layouts the file has, as HDF5; empty where it has none, or is something else."""
+        from tfinspect.formats import _hdf5
+
+        if _hdf5.find_superblock(self.view) is None:
+            return ""
+        from tfinspect.formats import keras_h5, keras_weights_h5
+
+        root = _hdf5.Hdf5(self.path, self.view).root
+        if keras_h5.is_layered(root):
+            return keras_h5.FORMAT
+        return keras_weights_h5.FORMAT if keras_weights_h5.is_vars(root) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -81,11 +104,7 @@ class Format:
 
 
 def _is_head(sample: Sample) -> bool:
-    if bytes(sample.view[:4]) != b"PK\x03\x04":
-        return False
-    from tfinspect.formats._foreign import zip_names
-
-    names = zip_names(sample.path) or ()
+    names = sample.members
     return ("weights.npy" in names or "0/weights.npy" in names) and all(name.endswith(".npy") for name in names)
 
 
@@ -111,6 +130,18 @@ FORMATS: Final = (
     Format(
         "saved_model", "SavedModel", "saved_model", ("graph", "checkpoint", "signatures", "assets"),
         lambda s: s.word in _tags.SAVED_MODEL_WORDS or _tags.looks_like(s.view, _tags.SAVED_MODEL),
+    ),
+    Format(
+        "keras_archive", "Keras 3 model (.keras)", "keras_archive", ("layers", "checkpoint", "signatures"),
+        lambda s: {"metadata.json", "config.json"} <= s.members,
+    ),
+    Format(
+        "keras_h5", "Keras model (.h5)", "keras_h5", ("layers", "checkpoint", "signatures"),
+        lambda s: s.hdf5 == "keras_h5",
+    ),
+    Format(
+        "keras_weights_h5", "weights of a Keras 3 model (.weights.h5)", "keras_weights_h5", ("layers", "checkpoint"),
+        lambda s: s.hdf5 == "keras_weights_h5",
     ),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
 )  # fmt: skip
