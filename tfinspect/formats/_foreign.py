@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import zlib
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.errors import TfinspectError, UnknownFormatError
-from tfinspect.formats._file import head_and_tail
+from tfinspect.formats._file import MappedFile, head_and_tail
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,7 +41,6 @@ _NAME_THE_MODEL = "name the model, not what it is fed with"
 _MAGIC: Final = (
     (0, b"version https://git-lfs.github.com/spec/", _Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
     (0, b"version https://hawser.github.com/spec/", _Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
-    (0, b"\x89HDF\r\n\x1a\n", _Kind("an HDF5 file, as Keras writes for .h5", _EXPORT_AGAIN)),
     (0, b"\xff\xd8\xff", _Kind("a JPEG image", _NAME_THE_MODEL)),
     (0, b"\x89PNG\r\n\x1a\n", _Kind("a PNG image", _NAME_THE_MODEL)),
     (0, b"GIF8", _Kind("a GIF image", _NAME_THE_MODEL)),
@@ -90,6 +90,9 @@ def _kind(path: str, head: bytes, size: int) -> _Kind:
         return _gzip(head)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip(path)
+    if (names := _hdf5_names(path)) is not None:
+        inside = ", ".join(names).replace("{", "(").replace("}", ")")
+        return _Kind("an HDF5 file, but not one of Keras", f"in it: {inside}" if inside else "")
     if _PYTORCH_MAGIC in head[:32]:
         return _PYTORCH
     if head[:1] == b"\x80" and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
@@ -148,6 +151,17 @@ def _zip(path: str) -> _Kind:
             + ", ".join(sorted(n.removesuffix(".npy") for n in names)[:6]).replace("{", "(").replace("}", ")"),
         )
     return _Kind("a zip archive", _UNZIP)
+
+
+def _hdf5_names(path: str) -> list[str] | None:
+    """Return the first names in an HDF5 file, or None where it is none."""
+    from tfinspect.formats import _hdf5
+
+    view = MappedFile(path).view if os.path.getsize(path) else memoryview(b"")  # noqa: PTH202 - the path is text
+    if _hdf5.find_superblock(view) is None:
+        return None
+    root = _hdf5.Hdf5(path, view).root
+    return [f"`{name[:40]}`" for name in [*root.links, *root.attributes][:8]]
 
 
 def zip_names(path: str) -> Collection[str] | None:

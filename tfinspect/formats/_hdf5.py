@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 _MAX_MESSAGES: Final = 1 << 17
-_MAX_LINKS: Final = 1 << 20
+_LINK_NBYTES = 32  # at least, of one in the file
 _MAX_OBJECTS: Final = 1 << 20
 _MAX_DEPTH: Final = 64
 _SIZES: Final = frozenset({2, 4, 8})
@@ -69,7 +69,7 @@ def find_superblock(view: memoryview) -> int | None:
     """Return where the superblock is: at 0, 512, 1024, 2048 and so on; None where there is none."""
     at = 0
     while at + len(MAGIC) <= len(view):
-        if view[at : at + len(MAGIC)] == MAGIC:
+        if bytes(view[at : at + len(MAGIC)]) == MAGIC:
             return at
         at = 2 * at or 512
     return None
@@ -208,6 +208,7 @@ class Object:
         self.address = address
         self.name = name
         self.messages = _messages(file.space, address)
+        file.space.spend(sum(m.nbytes + 4 for m in self.messages))
         unknown = next((m for m in self.messages if m.kind not in _KNOWN and m.flags & _MUST_UNDERSTAND), None)
         if unknown is not None:
             raise self.space.unsupported(f"header messages of type {unknown.kind} at `{name}`")
@@ -262,11 +263,7 @@ class Object:
         """
         found: dict[str, Link] = {}
         for link in self._links():
-            if len(found) > _MAX_LINKS:
-                raise LimitError(
-                    f"{self.file.path}: `{self.name}` holds more than {_MAX_LINKS:,} names",
-                    evidence={"path": self.file.path, "name": self.name},
-                )
+            self.space.spend(_LINK_NBYTES + len(link.name) + len(link.target))
             found.setdefault(link.name, link)
         return found
 
@@ -324,14 +321,15 @@ class Object:
             fields.uint(1)
         parts = []
         for nbytes in (name_nbytes, type_nbytes, space_nbytes):
-            parts.append(Fields(self.space, fields.bytes(nbytes), fields.here - nbytes, "attribute"))
+            parts.append(Fields(self.space, fields.raw(nbytes), fields.here - nbytes, "attribute"))
             if version == 1:
-                fields.bytes(-nbytes % 8)
-        name = bytes(parts[0].bytes(name_nbytes)).partition(b"\0")[0].decode("utf-8", "replace")
+                fields.raw(-nbytes % 8)
+        name = bytes(parts[0].raw(name_nbytes)).partition(b"\0")[0].decode("utf-8", "replace")
         kind = read_datatype(self._shared(parts[1], TYPE, "datatype") if flags & 1 else parts[1])
         shape = read_dataspace(self._shared(parts[2], SPACE, "dataspace") if flags & 2 else parts[2])
         at = fields.here
-        return Attribute(name, kind, shape, fields.bytes(fields.left), at, self.space, self.file.heap)
+        self.space.spend(name_nbytes + type_nbytes + space_nbytes)
+        return Attribute(name, kind, shape, fields.raw(fields.left), at, self.space, self.file.heap)
 
     def datatype(self) -> Datatype:
         """Return the type of its elements.
@@ -391,13 +389,13 @@ def _link(fields: Fields) -> Link:
         fields.uint(8)
     if flags & 16:
         fields.uint(1)
-    name = bytes(fields.bytes(fields.uint(1 << (flags & 3)))).decode("utf-8", "replace")
+    name = bytes(fields.raw(fields.uint(1 << (flags & 3)))).decode("utf-8", "replace")
     if kind == _HARD:
         address = fields.address()
         if address is None:
             raise fields.corrupt(f"the address of `{name[:80]}`", "none")
         return Link(name, "hard", address)
-    value = bytes(fields.bytes(fields.uint(2)))
+    value = bytes(fields.raw(fields.uint(2)))
     if kind == _SOFT:
         return Link(name, "soft", target=value.decode("utf-8", "replace"))
     if kind == _EXTERNAL:
@@ -409,7 +407,11 @@ def _link(fields: Fields) -> Link:
 
 def _messages(space: Space, address: int) -> list[Message]:
     """Read the messages of an object header and of its continuations."""
-    return _new_messages(space, address) if space.take(address, 4, "object header") == b"OHDR" else _old(space, address)
+    return (
+        _new_messages(space, address)
+        if bytes(space.take(address, 4, "object header")) == b"OHDR"
+        else _old(space, address)
+    )
 
 
 def _old(space: Space, address: int) -> list[Message]:
@@ -453,7 +455,7 @@ def _new_messages(space: Space, address: int) -> list[Message]:
             fields = space.fields(at, nbytes, "object header")
         while fields.left >= prefix:
             kind, length, bits = fields.uint(1), fields.uint(2), fields.uint(1)
-            fields.bytes(prefix - 4)
+            fields.raw(prefix - 4)
             _add(found, waiting, seen, Message(kind, bits, fields.here, length), fields)
     return found
 
@@ -462,7 +464,7 @@ def _add(
     found: list[Message], waiting: list[tuple[int, int]], seen: set[int], message: Message, fields: Fields
 ) -> None:
     """Keep a message; a continuation adds its block to those to read."""
-    fields.bytes(message.nbytes)
+    fields.raw(message.nbytes)
     if message.kind == CONTINUATION:
         inside = fields.space.fields(message.at, message.nbytes, "object header continuation")
         at, nbytes = inside.address(), inside.length()

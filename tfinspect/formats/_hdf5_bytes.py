@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from tfinspect.errors import CorruptFileError, UnsupportedFeatureError
+from tfinspect.errors import CorruptFileError, LimitError, UnsupportedFeatureError
 
 _MASK = 0xFFFFFFFF
 _SEED = 0xDEADBEEF
 _SUM_NBYTES = 4
+_SLACK_NBYTES: Final = 4 << 20
+_MAX_READS: Final = 16
+_MAX_TEXT_NBYTES: Final = 1 << 16
 
 
 class Space:
@@ -30,6 +33,7 @@ class Space:
         self.offset_nbytes = offset_nbytes
         self.length_nbytes = length_nbytes
         self.undefined = (1 << (8 * offset_nbytes)) - 1
+        self._budget = _SLACK_NBYTES + _MAX_READS * len(view)
 
     def corrupt(self, at: int, expected: str, found: str, structure: str) -> CorruptFileError:
         """Return the error for an address."""
@@ -40,6 +44,18 @@ class Space:
         return UnsupportedFeatureError(
             f"{self.path} uses {what}, which is not read here", evidence={"path": self.path, "feature": what}
         )
+
+    def spend(self, nbytes: int) -> None:
+        """Count bytes of names and headers that were read; where parts overlap, they come to far more than the file.
+
+        Raises:
+            LimitError: they do.
+        """
+        self._budget -= nbytes
+        if self._budget < 0:
+            raise LimitError(
+                f"{self.path} has the same bytes in more than {_MAX_READS} parts", evidence={"path": self.path}
+            )
 
     def take(self, at: int, count: int, structure: str) -> memoryview:
         """Return `count` bytes at an address.
@@ -68,7 +84,7 @@ class Space:
             CorruptFileError: the letters are others, or it goes over the end of the file.
         """
         fields = self.fields(at, count, structure)
-        found = bytes(fields.bytes(len(magic)))
+        found = bytes(fields.raw(len(magic)))
         if found != magic:
             raise self.corrupt(at, f"`{magic.decode()}`", found.hex(" "), structure)
         return fields
@@ -85,9 +101,7 @@ class Space:
         stored = int.from_bytes(data[-_SUM_NBYTES:], "little")
         computed = lookup3(bytes(data[:-_SUM_NBYTES]))
         if stored != computed:
-            raise self.corrupt(
-                at + count - _SUM_NBYTES, f"the checksum {computed:#010x}", f"{stored:#010x}", structure
-            )
+            raise self.corrupt(at + count - _SUM_NBYTES, f"the checksum {computed:#010x}", f"{stored:#010x}", structure)
 
 
 class Fields:
@@ -119,7 +133,7 @@ class Fields:
         """Address of the next byte."""
         return self.at + self.position
 
-    def bytes(self, count: int) -> memoryview:
+    def raw(self, count: int) -> memoryview:
         """Read `count` bytes.
 
         Raises:
@@ -138,7 +152,7 @@ class Fields:
         Raises:
             CorruptFileError: the structure has not that many bytes left.
         """
-        return int.from_bytes(self.bytes(nbytes), "little")
+        return int.from_bytes(self.raw(nbytes), "little")
 
     def address(self) -> int | None:
         """Read an address; None for the undefined one.
@@ -163,12 +177,12 @@ class Fields:
         Raises:
             CorruptFileError: the structure has none.
         """
-        rest = bytes(self._view[self.position :])
-        end = rest.find(b"\0")
-        if end < 0:
-            raise self.corrupt("text that ends with a zero byte", "none")
-        self.position += end + 1
-        return rest[:end]
+        for nbytes in (64, _MAX_TEXT_NBYTES):
+            found, end, _ = bytes(self._view[self.position : self.position + nbytes]).partition(b"\0")
+            if end:
+                self.position += len(found) + 1
+                return found
+        raise self.corrupt("text that ends with a zero byte", f"none within {_MAX_TEXT_NBYTES:,} bytes")
 
     def version(self, *known: int) -> int:
         """Read the one-byte version of the structure.

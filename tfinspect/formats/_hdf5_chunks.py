@@ -125,6 +125,8 @@ class ChunkIndex(NamedTuple):
         counts = [limits[i] or grid[i] for i in order]
         steps = [math.prod(counts[i + 1 :]) for i in range(len(counts))]
         last = sum((grid[i] - 1) * step for i, step in zip(order, steps, strict=True))
+        if self.kind == IMPLICIT:
+            space.take(self.root or 0, (last + 1) * self.nbytes, "chunks")
         found = self._implicit(last) if self.kind == IMPLICIT else self._arrays(space, last)
         for number, at, nbytes, skipped in found:
             place = [0] * len(grid)
@@ -141,13 +143,16 @@ class ChunkIndex(NamedTuple):
 
     def _arrays(self, space: Space, last: int) -> Iterator[tuple[int, int, int, int]]:
         parts = _fixed(space, self.root or 0) if self.kind == FIXED else _extensible(space, self.root or 0)
-        number = 0
+        number, left = 0, len(space.view)  # blocks do not overlap, so together they are no larger than the file
         for count, fields, element_nbytes, filtered in parts:
             if filtered != self.filtered:
                 raise space.corrupt(self.root or 0, "an index for the dataset's filters", "another", "chunk index")
             if fields is None:
                 number += count
                 continue
+            left -= count * element_nbytes
+            if left < 0:
+                raise fields.corrupt("blocks that do not overlap", f"more than {len(space.view):,} bytes of them")
             for _ in range(count):
                 at = fields.address()
                 nbytes, skipped = self.nbytes, 0
@@ -161,7 +166,7 @@ class ChunkIndex(NamedTuple):
 
 
 _Part = tuple[int, "Fields | None", int, bool]
-"""Number of elements, their reader (None where they are not stored), bytes of one, whether they are of filtered chunks."""
+"""Elements: how many, their reader (None where they are not stored), bytes of one, whether chunks are filtered."""
 
 
 def _fixed(space: Space, at: int) -> Iterator[_Part]:
@@ -190,7 +195,7 @@ def _fixed(space: Space, at: int) -> Iterator[_Part]:
     nbytes = before + count * element + _CHECKSUM_NBYTES
     fields = space.block(block, b"FADB", nbytes, "fixed array block")
     space.check(block, nbytes, "fixed array block")
-    fields.bytes(before - 4)
+    fields.raw(before - 4)
     yield count, fields, element, filtered
 
 
@@ -242,8 +247,8 @@ def _extensible(space: Space, at: int) -> Iterator[_Part]:
     nbytes = before + in_index * element + (len(blocks) + max(0, supers - first_super)) * o + _CHECKSUM_NBYTES
     fields = space.block(index, b"EAIB", nbytes, "extensible array index")
     space.check(index, nbytes, "extensible array index")
-    fields.bytes(before - 4)
-    yield in_index, Fields(space, fields.bytes(in_index * element), index + before, "index block"), element, filtered
+    fields.raw(before - 4)
+    yield in_index, Fields(space, fields.raw(in_index * element), index + before, "index block"), element, filtered
     offset_nbytes = -(-max_bits // 8)
     page = 1 << page_bits
     for elements in blocks:
@@ -259,8 +264,8 @@ def _extensible(space: Space, at: int) -> Iterator[_Part]:
         nbytes = head_nbytes + count * (bitmap_nbytes + o) + _CHECKSUM_NBYTES
         rows = space.block(child, b"EASB", nbytes, "extensible array super block")
         space.check(child, nbytes, "extensible array super block")
-        rows.bytes(head_nbytes - 4)
-        maps = [rows.bytes(bitmap_nbytes) for _ in range(count)]
+        rows.raw(head_nbytes - 4)
+        maps = [rows.raw(bitmap_nbytes) for _ in range(count)]
         for bitmap in maps:
             block = rows.address()
             yield from _data_block(
@@ -286,12 +291,10 @@ def _data_block(
     if bitmap is not None:
         space.block(at, b"EADB", before, "extensible array block")
         space.check(at, before + _CHECKSUM_NBYTES, "extensible array block")
-        yield from _pages(
-            space, at + before + _CHECKSUM_NBYTES, bitmap, 0, elements, page, element, filtered=filtered
-        )
+        yield from _pages(space, at + before + _CHECKSUM_NBYTES, bitmap, 0, elements, page, element, filtered=filtered)
         return
     nbytes = before + elements * element + _CHECKSUM_NBYTES
     fields = space.block(at, b"EADB", nbytes, "extensible array block")
     space.check(at, nbytes, "extensible array block")
-    fields.bytes(before - 4)
+    fields.raw(before - 4)
     yield elements, fields, element, filtered

@@ -8,7 +8,6 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tfinspect.errors import InputError, LimitError
-from tfinspect.formats._hdf5_bytes import Fields
 from tfinspect.formats._hdf5_chunks import EXTENSIBLE, FIXED, INDEXES, SINGLE, TREE_V1, TREE_V2, ChunkIndex
 from tfinspect.formats._hdf5_heap import local_text
 from tfinspect.formats._hdf5_types import strings
@@ -19,12 +18,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tfinspect.formats._hdf5 import Object
+    from tfinspect.formats._hdf5_bytes import Fields
     from tfinspect.formats._hdf5_types import Dataspace, Datatype
 
 _COMPACT, _CONTIGUOUS, _CHUNKED, _VIRTUAL = range(4)
 _OPAQUE = 5  # datatype class
 _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
-_FILTER_NAMES: Final = {4: "szip", 5: "nbit", 6: "scale-offset", 32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32015: "Zstandard"}
+_FILTER_NAMES: Final = {
+    4: "szip",
+    5: "nbit",
+    6: "scale-offset",
+    32000: "LZF",
+    32001: "Blosc",
+    32004: "LZ4",
+    32015: "Zstandard",
+}
 _SUM_NBYTES = 4
 _MAX_FILTERS = 32
 MAX_RATIO: Final = 1000
@@ -44,12 +52,12 @@ class _Layout(NamedTuple):
     Attributes:
         kind: compact, contiguous, chunked or virtual.
         data: the bytes, where they are in one piece; None where they were never written.
-        index: of chunks.
+        chunks: where they are.
     """
 
     kind: int
     data: memoryview | None = None
-    index: ChunkIndex | None = None
+    chunks: ChunkIndex | None = None
 
 
 class Dataset:
@@ -108,7 +116,7 @@ class Dataset:
         if files is None:
             return ""
         files.version(1)
-        files.bytes(7)
+        files.raw(7)
         heap, name = files.address(), files.length()
         where = "another file" if heap is None else f"the file `{local_text(self._space, heap, name)}`"
         return f"a dataset whose values are in {where}"
@@ -124,7 +132,7 @@ class Dataset:
             return self._old_layout(fields)
         kind = fields.uint(1)
         if kind == _COMPACT:
-            return self._compact(fields.bytes(fields.uint(2)), fields)
+            return self._compact(fields.raw(fields.uint(2)), fields)
         if kind == _CONTIGUOUS:
             return self._contiguous(fields.address(), fields)
         if kind != _CHUNKED:
@@ -137,14 +145,14 @@ class Dataset:
 
     def _old_layout(self, fields: Fields) -> _Layout:
         rank, kind = fields.uint(1), fields.uint(1)
-        fields.bytes(5)
+        fields.raw(5)
         address = None if kind == _COMPACT else fields.address()
         dims = [fields.uint(4) for _ in range(rank)]
         if kind == _CHUNKED:
             return self._chunked(TREE_V1, address, dims, fields)
         if kind == _CONTIGUOUS:
             return self._contiguous(address, fields)
-        return self._compact(fields.bytes(fields.uint(4)), fields)
+        return self._compact(fields.raw(fields.uint(4)), fields)
 
     def _new_chunked(self, fields: Fields) -> _Layout:
         flags, rank, size_nbytes = fields.uint(1), fields.uint(1), fields.uint(1)
@@ -154,11 +162,11 @@ class Dataset:
         if kind == SINGLE and flags & 2:
             single = (fields.length(), fields.uint(4))
         elif kind == FIXED:
-            fields.bytes(1)
+            fields.raw(1)
         elif kind == EXTENSIBLE:
-            fields.bytes(5)
+            fields.raw(5)
         elif kind == TREE_V2:
-            fields.bytes(6)
+            fields.raw(6)
         elif not 0 < kind < len(INDEXES):
             raise self._space.unsupported(f"chunk index {kind}, at `{self._owner.name}`")
         return self._chunked(kind, fields.address(), dims, fields, single)
@@ -183,7 +191,7 @@ class Dataset:
         chunk = tuple(dims[:-1])
         limits = self.dataspace.limits or shape
         index = ChunkIndex(kind, root, chunk, math.prod(dims), shape, limits, bool(self._filters), single)
-        return _Layout(_CHUNKED, index=index)
+        return _Layout(_CHUNKED, chunks=index)
 
     @functools.cached_property
     def _filters(self) -> tuple[_Filter, ...]:
@@ -194,7 +202,7 @@ class Dataset:
         if count > _MAX_FILTERS:
             raise fields.corrupt(f"at most {_MAX_FILTERS} filters", f"{count}")
         if version == 1:
-            fields.bytes(6)
+            fields.raw(6)
         found = []
         for _ in range(count):
             number = fields.uint(2)
@@ -202,7 +210,7 @@ class Dataset:
             fields.uint(2)
             values_count = fields.uint(2)
             name_nbytes += -name_nbytes % 8 if version == 1 else 0
-            name = bytes(fields.bytes(name_nbytes)).partition(b"\0")[0].decode("utf-8", "replace")
+            name = bytes(fields.raw(name_nbytes)).partition(b"\0")[0].decode("utf-8", "replace")
             values = tuple(fields.uint(4) for _ in range(values_count))
             if version == 1 and values_count % 2:
                 fields.uint(4)
@@ -214,16 +222,16 @@ class Dataset:
         fields = self._owner.message(5, "fill value")
         if fields is None:
             fields = self._owner.message(4, "fill value")
-            return None if fields is None else bytes(fields.bytes(fields.uint(4))) or None
+            return None if fields is None else bytes(fields.raw(fields.uint(4))) or None
         version = fields.version(1, 2, 3)
         if version == 3:  # noqa: PLR2004
             is_set = bool(fields.uint(1) & 0x20)
         else:
-            fields.bytes(2)
+            fields.raw(2)
             is_set = bool(fields.uint(1)) or version == 1
         if not is_set:
             return None
-        value = bytes(fields.bytes(fields.uint(4)))
+        value = bytes(fields.raw(fields.uint(4)))
         if value and len(value) != self.datatype.size:
             raise fields.corrupt(f"a fill value of {self.datatype.size} bytes", f"{len(value)}")
         return value or None
@@ -241,7 +249,7 @@ class Dataset:
             return
         stored, where = file_nbytes, f"the file has {file_nbytes:,}"
         if self.nbytes <= MAX_RATIO * file_nbytes:
-            chunks = () if self._layout.index is None else self._layout.index.chunks(self._space)
+            chunks = () if self._layout.chunks is None else self._layout.chunks.chunks(self._space)
             stored = min(file_nbytes, sum(chunk.nbytes for chunk in chunks))
             where = f"{stored:,} are stored"
         if self.nbytes > MAX_RATIO * stored:
@@ -303,12 +311,9 @@ class Dataset:
         fill, size = self._fill(), self.datatype.size
         count = self.dataspace.count
         element = np.dtype((np.void, size))
-        if fill is None:
-            values = np.zeros(count, element)
-        else:
-            values = np.full(count, np.frombuffer(fill, element)[0], element)
-        if layout.index is not None:
-            self._assemble(layout.index, values.reshape(self.dataspace.dims))
+        values = np.full(count, np.frombuffer(fill, element)[0], element) if fill else np.zeros(count, element)
+        if layout.chunks is not None:
+            self._assemble(layout.chunks, values.reshape(self.dataspace.dims))
         return values.view(np.uint8)
 
     def _assemble(self, index: ChunkIndex, values: npt.NDArray[np.void]) -> None:
@@ -324,9 +329,7 @@ class Dataset:
         for chunk in index.chunks(self._space):
             left -= 1
             if left < 0:
-                raise self._space.corrupt(
-                    chunk.at, f"at most {math.prod(index.grid):,} chunks", "more", self.structure
-                )
+                raise self._space.corrupt(chunk.at, f"at most {math.prod(index.grid):,} chunks", "more", self.structure)
             stored = self._space.take(chunk.at, chunk.nbytes, self.structure)
             block = np.frombuffer(self._unfiltered(stored, chunk.skipped, index.nbytes, chunk.at), values.dtype)
             places, inside = [], []

@@ -39,7 +39,7 @@ def group_entries(space: Space, tree: int, heap: int) -> Iterator[tuple[str, int
             target = rows.uint(o)
             kind = rows.uint(4)
             rows.uint(4)
-            scratch = bytes(rows.bytes(16))
+            scratch = bytes(rows.raw(16))
             soft = names.text(int.from_bytes(scratch[:4], "little")) if kind == 2 else None  # noqa: PLR2004
             yield name, target, soft
 
@@ -94,6 +94,7 @@ def tree_v1(space: Space, root: int, kind: int, key_nbytes: int) -> Iterator[Lea
     """
     o = space.offset_nbytes
     seen: set[int] = set()
+    left = len(space.view)  # nodes do not overlap, so together they are no larger than the file
     waiting: list[tuple[int, int | None]] = [(root, None)]
     while waiting:
         at, expected = waiting.pop()
@@ -106,11 +107,15 @@ def tree_v1(space: Space, root: int, kind: int, key_nbytes: int) -> Iterator[Lea
         level, count = head.uint(1), head.uint(2)
         if level > _MAX_DEPTH or (expected is not None and level != expected):
             raise head.corrupt(f"a node of level {expected or 0}", f"{level}")
-        rows = space.fields(at + 8 + 2 * o, count * (key_nbytes + o) + key_nbytes, "B-tree")
+        nbytes = count * (key_nbytes + o) + key_nbytes
+        left -= nbytes
+        if left < 0:
+            raise head.corrupt("nodes that do not overlap", f"more than {len(space.view):,} bytes of them")
+        rows = space.fields(at + 8 + 2 * o, nbytes, "B-tree")
         children = []
         for _ in range(count):
             where = rows.here
-            key = rows.bytes(key_nbytes)
+            key = rows.raw(key_nbytes)
             child = rows.address()
             if child is None:
                 raise rows.corrupt("the address of a node", "none")
@@ -142,6 +147,7 @@ def tree_v2(space: Space, at: int, *kinds: int) -> Iterator[Fields]:
         return
     pointers = _pointer_sizes(head, node_nbytes, record_nbytes, depth)
     seen: set[int] = set()
+    left = len(space.view)  # as above
     # entries are nodes to read (address, records, level), or records to yield
     waiting: list[tuple[int, int, int] | Fields] = [(root, count, depth)]
     while waiting:
@@ -155,6 +161,9 @@ def tree_v2(space: Space, at: int, *kinds: int) -> Iterator[Fields]:
         seen.add(node)
         nbytes = _TREE_HEAD_NBYTES + records * record_nbytes
         nbytes += (records + 1) * (o + sum(pointers[level])) if level else 0
+        left -= nbytes
+        if left < 0:
+            raise space.corrupt(node, "nodes that do not overlap", f"more than {len(space.view):,} bytes", "B-tree")
         if nbytes > node_nbytes:
             raise space.corrupt(node, f"a node of {node_nbytes:,} bytes", f"{records:,} records", "B-tree")
         fields = space.block(node, b"BTIN" if level else b"BTLF", nbytes, "B-tree")
@@ -165,7 +174,7 @@ def tree_v2(space: Space, at: int, *kinds: int) -> Iterator[Fields]:
         rows: list[tuple[int, int, int] | Fields] = []
         for _ in range(records):
             rows.append(space.fields(fields.here, record_nbytes, "B-tree record"))
-            fields.bytes(record_nbytes)
+            fields.raw(record_nbytes)
         if level:
             below: list[tuple[int, int, int] | Fields] = []
             for _ in range(records + 1):
@@ -248,7 +257,7 @@ class FractalHeap:
         if kind == _TINY:
             size = (bits & 15) + 1
             found = self._space.fields(name.here, size, "heap object")
-            name.bytes(size)
+            name.raw(size)
             return found
         if kind == _HUGE:
             return self._huge_object(name)
@@ -355,7 +364,7 @@ def heap_objects(space: Space, heap: int, tree: int, kind: int, skip: int) -> It
     """
     objects = FractalHeap(space, heap)
     for record in tree_v2(space, tree, kind):
-        record.bytes(skip)
+        record.raw(skip)
         yield objects.object(record)
 
 
@@ -388,7 +397,8 @@ class GlobalHeap:
         if size < 8 + n:
             raise head.corrupt("the size of the collection", f"{size:,}")
         rows = self._space.fields(at, size, "global heap")
-        rows.bytes(8 + n)
+        rows.raw(8 + n)
+        self._space.spend(size)
         objects: dict[int, tuple[int, int]] = {}
         while rows.left >= 8 + n:
             index = rows.uint(2)
@@ -397,6 +407,6 @@ class GlobalHeap:
             if index == 0:  # what is left of the collection
                 break
             objects[index] = (rows.here, nbytes)
-            rows.bytes(nbytes)
-            rows.bytes(min(-nbytes % 8, rows.left))
+            rows.raw(nbytes)
+            rows.raw(min(-nbytes % 8, rows.left))
         return objects

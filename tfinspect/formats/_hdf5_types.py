@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tfinspect.errors import LimitError
 from tfinspect.ir.dtypes import DType
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _MAX_RANK: Final = 32  # HDF5's own limit
 _MAX_MEMBERS = 1024
 _MAX_NESTING = 8
 _MAX_VALUES: Final = 1 << 20  # of an attribute
+_MAX_TEXT_NBYTES: Final = 64 << 20  # of strings beyond the size of the file
 _PADDED = 3  # version from which names of an enumeration are no longer padded
 _INTEGERS: Final = {
     (1, True): DType.INT8, (2, True): DType.INT16, (4, True): DType.INT32, (8, True): DType.INT64,
@@ -150,7 +152,7 @@ def _enum(fields: Fields, version: int, bits: int, size: int, depth: int) -> Dat
         name = fields.text()
         names.append(name)
         if version < _PADDED:
-            fields.bytes(-(len(name) + 1) % 8)
+            fields.raw(-(len(name) + 1) % 8)
     values = [fields.uint(size) for _ in range(count)]
     is_bool = size == 1 and dict(zip(names, values, strict=True)) == {b"FALSE": 0, b"TRUE": 1}
     return Datatype(_ENUM, size, DType.BOOL if is_bool else base.dtype, base.big_endian)
@@ -161,10 +163,10 @@ def _array(fields: Fields, version: int, size: int, depth: int) -> Datatype:
     if not 0 < rank <= _MAX_RANK:
         raise fields.corrupt(f"an array of 1 to {_MAX_RANK} dimensions", f"{rank}")
     if version < _PADDED:
-        fields.bytes(3)
+        fields.raw(3)
     dims = tuple(fields.uint(4) for _ in range(rank))
     if version < _PADDED:
-        fields.bytes(4 * rank)
+        fields.raw(4 * rank)
     base = read_datatype(fields, depth + 1)
     if base.size * math.prod(dims) != size:
         raise fields.corrupt(f"an array of {size:,} bytes", f"one of {base.size * math.prod(dims):,}")
@@ -184,7 +186,7 @@ def read_dataspace(fields: Fields) -> Dataspace:
         raise fields.corrupt(f"at most {_MAX_RANK} dimensions", f"{rank}")
     is_null = False
     if version == 1:
-        fields.bytes(5)
+        fields.raw(5)
     else:
         is_null = fields.uint(1) == 2  # noqa: PLR2004
     dims = tuple(fields.length() for _ in range(rank))
@@ -271,6 +273,7 @@ def strings(space: Space, heap: GlobalHeap, kind: Datatype, data: memoryview, at
             return [text.partition(b"\0")[0] for text in texts]
         return [text.rstrip(b"\0" if kind.padding == 1 else b" ") for text in texts]
     found = []
+    left = _MAX_TEXT_NBYTES + len(space.view)
     o = space.offset_nbytes
     if kind.size != 8 + o:
         raise space.corrupt(at, f"references of {8 + o} bytes", f"{kind.size}", "string of variable length")
@@ -281,6 +284,11 @@ def strings(space: Space, heap: GlobalHeap, kind: Datatype, data: memoryview, at
         if length == 0 or collection in (0, space.undefined):
             found.append(b"")
             continue
+        left -= length
+        if left < 0:
+            raise LimitError(
+                f"{space.path} has strings that come to more than the file has bytes", evidence={"path": space.path}
+            )
         stored = heap.object(collection, index)
         if length > len(stored):
             raise space.corrupt(at + i, f"a string of {length:,} bytes", f"{len(stored):,}", "string")

@@ -149,7 +149,6 @@ def _level(kind: str, config: object, parent: str) -> Iterator[LayerConfig]:
         last = short
 
 
-
 def _layer_name(item: Json, number: int) -> str:
     inner = item.get("config")
     name = _text(inner.get("name")) if isinstance(inner, dict) else ""
@@ -274,10 +273,8 @@ def read_training(config: Json) -> dict[str, object]:
             found["optimizer_config"] = {k: v for k, v in inner.items() if v is not None}
     elif isinstance(optimizer, str):
         found["optimizer"] = optimizer
-    for key, value in config.items():
-        if key not in {"optimizer", "optimizer_config"} and value not in (None, [], {}):
-            found[key] = value
-    return found
+    known = {"optimizer", "optimizer_config"}
+    return found | {k: v for k, v in config.items() if k not in known and v not in (None, [], {})}
 
 
 def plain_settings(layer: LayerConfig) -> dict[str, object]:
@@ -287,11 +284,9 @@ def plain_settings(layer: LayerConfig) -> dict[str, object]:
         if key in {"name", "layers"} or (layer.kind == "Lambda" and key in {"function", "mask"}):
             continue
         if isinstance(value, dict):
-            if key == "dtype":
-                value = str(read_dtype(value) or "") or None  # noqa: PLW2901
-            else:
-                value = _text(value.get("class_name")) or None  # noqa: PLW2901
-        shown = plain(value)
-        if shown is not None:
+            shown: object = str(read_dtype(value) or "") if key == "dtype" else _text(value.get("class_name"))
+        else:
+            shown = plain(value)
+        if shown is not None and shown != "":
             found[key] = shown
     return found

@@ -1,11 +1,11 @@
-"""Keras 3 archives (`.keras`): a zip of metadata.json, config.json and model.weights.h5; nothing is unpacked to disk."""
+"""Keras 3 archives (`.keras`): a zip of metadata.json, config.json and model.weights.h5, read in place."""
 
 from __future__ import annotations
 
 import functools
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import UnsupportedFeatureError
 from tfinspect.formats import _keras_config, _keras_json, keras_h5, keras_weights_h5
@@ -92,7 +92,7 @@ def _weights(archive: Archive) -> tuple[Hdf5 | None, functools.partial[Tensor] |
 
 
 def _checked(archive: Archive, dataset: Dataset) -> Tensor:
-    def values() -> npt.NDArray[object]:
+    def values() -> npt.NDArray[Any]:
         archive.check(WEIGHTS)
         return dataset.numpy()
 

@@ -90,7 +90,9 @@ def read(path: str | os.PathLike[str]) -> Model:
         "keras_version": version,
         "generation": generation(version),
         "backend": _text(root, "backend") or _text(place, "backend") or "",
-        "model": "" if config is None else " ".join(filter(None, (config.kind, f"`{config.name}`" * bool(config.name)))),
+        "model": ""
+        if config is None
+        else " ".join(filter(None, (config.kind, f"`{config.name}`" * bool(config.name)))),
         "content": "weights only" if config is None else "",
         **training_words(training),
     }
@@ -145,7 +147,9 @@ def outside_risks(file: Hdf5) -> list[Risk]:
     for name, item in file.walk():
         if isinstance(item, Link):
             what = {"soft": "another place of the file", "external": "another file"}.get(item.kind, "an unknown place")
-            found.append(Risk("outside-path", name, f"is a link to {what}, `{item.target[:200]}`, and was not followed"))
+            found.append(
+                Risk("outside-path", name, f"is a link to {what}, `{item.target[:200]}`, and was not followed")
+            )
         elif item.is_dataset and item.dataset.outside:
             found.append(Risk("outside-path", name, f"is {item.dataset.outside}, and was not followed"))
     return found
@@ -253,9 +257,7 @@ def state_role(name: str, dataset: Dataset) -> Role:
     return "bookkeeping" if dataset.shape == () else "slot"
 
 
-def _checkpoint(
-    path: str, file: Hdf5, weights: list[Stored], keys: list[str], state: list[Stored]
-) -> Checkpoint:
+def _checkpoint(path: str, file: Hdf5, weights: list[Stored], keys: list[str], state: list[Stored]) -> Checkpoint:
     variables: dict[str, VariableInfo] = {}
     datasets: dict[str, Dataset] = {}
     by_word: dict[str, list[str]] = {}

@@ -7,10 +7,11 @@ the attribute `name` of its `vars`. Files of the first Keras 3 have none; there 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tfinspect.errors import InputError
-from tfinspect.formats import keras_h5
+from tfinspect.formats import _keras_config, keras_h5
 from tfinspect.formats._hdf5 import Hdf5, Link, Object
 from tfinspect.ir.checkpoint import Checkpoint, Role, VariableInfo
 from tfinspect.ir.layers import Layer
@@ -47,6 +48,9 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 """What layers call their variables, in the order in which they make them."""
+_BY_GROUP: Final = {_keras_config.snake_case(name): name for name in _WORDS}
+_NUMBER: Final = re.compile(r"_\d+$")
+_STATE: Final = ("iteration", "learning_rate")
 _SWITCHES: Final = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
 
 
@@ -85,7 +89,13 @@ def read(path: str | os.PathLike[str]) -> Model:
     return model(name, FORMAT, Hdf5(path), None)
 
 
-def model(path: str, format: str, file: Hdf5, config: ModelConfig | None, load: Callable[[Dataset], Tensor] | None = None) -> Model:  # noqa: A002, E501 - the word every command prints
+def model(
+    path: str,
+    format: str,  # noqa: A002 - the word every command prints
+    file: Hdf5,
+    config: ModelConfig | None,
+    load: Callable[[Dataset], Tensor] | None = None,
+) -> Model:
     """Return the weights and layers of a file, named with the help of a configuration where there is one.
 
     Args:
@@ -100,9 +110,17 @@ def model(path: str, format: str, file: Hdf5, config: ModelConfig | None, load: 
         InputError: a weight is in another file.
         LimitError: a weight would unpack to far more than is stored.
     """
-    found = _variables(file)
     known = {} if config is None else {layer.name: layer for layer in config.layers}
     groups = {} if config is None else _groups(config)
+    order = {name: number for number, name in enumerate(known)}
+    found = sorted(
+        _variables(file),
+        key=lambda item: (
+            item.groups[:1] == (_OPTIMIZER,),
+            order.get(_nearest(_owner(item, groups), known), len(order)),
+            "backward_layer" in item.groups,
+        ),
+    )
     as_tensor = keras_h5.as_tensor if load is None else load
     variables: dict[str, VariableInfo] = {}
     datasets: dict[str, Dataset] = {}
@@ -112,9 +130,8 @@ def model(path: str, format: str, file: Hdf5, config: ModelConfig | None, load: 
         counts[item.groups] = counts.get(item.groups, 0) + 1
     for item in found:
         role = _role(item)
-        owner = "/".join(item.owner) or groups.get(item.groups, "")
-        layer = known.get(owner)
-        words = _words(item, layer, counts[item.groups])
+        owner = _owner(item, groups)
+        words = _words(item, owner, known, counts[item.groups])
         word = words[int(item.number)] if item.number.isdigit() and int(item.number) < len(words) else item.number
         label = f"{owner}/{word}" if owner else ""
         variables[item.key] = keras_h5.variable(item.key, item.dataset, role, label=label)
@@ -174,15 +191,33 @@ def _role(item: Found) -> Role:
     return "weight"
 
 
-def _words(item: Found, layer: LayerConfig | None, count: int) -> tuple[str, ...]:
+def _owner(item: Found, groups: Mapping[tuple[str, ...], str]) -> str:
+    return "/".join(item.owner) or groups.get(item.groups, "")
+
+
+def _words(item: Found, owner: str, known: Mapping[str, LayerConfig], count: int) -> tuple[str, ...]:
     """Return what the variables of an object are called; nothing where its class does not tell."""
     if item.groups[:1] == (_OPTIMIZER,):
-        return ()
-    if layer is None:
-        return _CELL if item.groups[-1:] == ("cell",) and count in (2, 3) else ()
-    words = _WORDS.get(layer.kind, ())
-    words = tuple(word for word in words if layer.settings.get(_SWITCHES.get(word, "")) is not False)
+        return _STATE
+    kind, settings = _class(item, owner, known)
+    words = tuple(w for w in _WORDS.get(kind, ()) if settings.get(_SWITCHES.get(w, "")) is not False)
     return words if len(words) == count else ()
+
+
+def _class(item: Found, owner: str, known: Mapping[str, LayerConfig]) -> tuple[str, Mapping[str, object]]:
+    """Return class and settings of an object: a layer, what a layer wraps, or what its group is named after."""
+    layer = known.get(owner)
+    if layer is not None:
+        return layer.kind, layer.settings
+    wrapper = known.get(_nearest(owner, known))
+    for key in ("layer", "backward_layer", "forward_layer"):
+        inner = None if wrapper is None else wrapper.settings.get(key)
+        settings = inner.get("config") if isinstance(inner, dict) else None
+        if isinstance(settings, dict) and settings.get("name") in item.owner[-2:]:
+            return str(inner["class_name"]) if isinstance(inner, dict) else "", settings
+    if item.groups[-1:] == ("cell",):
+        return "LSTMCell", {}
+    return _BY_GROUP.get(_NUMBER.sub("", item.groups[-1]) if item.groups else "", ""), {}
 
 
 def _nearest(owner: str, known: Mapping[str, LayerConfig]) -> str:
@@ -216,11 +251,16 @@ def layers(config: ModelConfig | None, owned: Mapping[str, list[str]]) -> tuple[
         config: the configuration, or None.
         owned: names of variables by the layer they belong to.
     """
-    from tfinspect.formats._keras_config import plain_settings
-
     known = () if config is None else config.layers
     found = [
-        Layer(layer.name, layer.kind, tuple(owned.get(layer.name, ())), layer.inputs, layer.shape, plain_settings(layer))
+        Layer(
+            layer.name,
+            layer.kind,
+            tuple(owned.get(layer.name, ())),
+            layer.inputs,
+            layer.shape,
+            _keras_config.plain_settings(layer),
+        )
         for layer in known
     ]
     names = {layer.name for layer in known}
