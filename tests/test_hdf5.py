@@ -125,7 +125,7 @@ attributes = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     libver=st.sampled_from(LIBVERS),
     tree=st.dictionaries(st.sampled_from(["a", "b", "a/c", "d/e/f", "d/e/g", "h/i"]), datasets(), max_size=5),
@@ -146,7 +146,7 @@ def test_what_h5py_writes_is_read_back(libver: Any, tree: dict, attrs: dict, tra
 
 
 @pytest.mark.parametrize("libver", LIBVERS, ids=str)
-@pytest.mark.parametrize("count", [3, 60, 900])
+@pytest.mark.parametrize("count", [3, 60, 400])
 def test_groups_and_attributes_of_any_number(libver: Any, count: int) -> None:
     def fill(file: h5py.File) -> None:
         group = file.create_group("many")
@@ -163,10 +163,9 @@ def test_groups_and_attributes_of_any_number(libver: Any, count: int) -> None:
     [
         ((7, 5), (7, 5), (7, 5)),  # single chunk
         ((30, 20), (3, 4), None),  # fixed array
-        ((3000,), (1,), (4000,)),  # fixed array in pages
+        ((1500,), (1,), (4000,)),  # fixed array in pages
         ((9, 30), (2, 3), (9, None)),  # extensible array along the second dimension
-        ((5000,), (1,), (None,)),  # extensible array with super blocks
-        ((30000,), (1,), (None,)),  # and pages
+        ((1500,), (1,), (None,)),  # extensible array with super blocks
         ((12, 12), (1, 2), (None, None)),  # B-tree v2
         ((40, 50), (1, 1), (None, None)),  # of some depth
         ((4, 6), (3, 5), (8, 9)),  # room to grow
@@ -174,8 +173,6 @@ def test_groups_and_attributes_of_any_number(libver: Any, count: int) -> None:
 )
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_every_index_of_chunks(libver: Any, shape: tuple, chunks: tuple, maxshape: tuple, compression: str) -> None:
-    if compression and math.prod(shape) > 3000:
-        pytest.skip("the same index as without compression, and slow to write")
     values = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
 
     def fill(file: h5py.File) -> None:
@@ -189,6 +186,20 @@ def test_every_index_of_chunks(libver: Any, shape: tuple, chunks: tuple, maxshap
     found = read_all(view)
     assert found["x"].dataset.numpy().tolist() == values.tolist()  # type: ignore[union-attr]
     assert_same(view)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_extensible_array_of_many_pages(compression: str | None) -> None:
+    at = [0, 3, 5, 239, 240, 1023, 131_055, 131_056, 140_000, 150_000, 299_999]
+
+    def fill(file: h5py.File) -> None:
+        made = file.create_dataset("x", (300_000,), "i4", chunks=(1,), maxshape=(None,), compression=compression)
+        for number in at:
+            made[number] = number + 1
+
+    values = Hdf5("x.h5", written(fill)).root.find("x").dataset.numpy()  # type: ignore[union-attr]
+    assert np.flatnonzero(values).tolist() == at
+    assert values[at].tolist() == [number + 1 for number in at]
 
 
 def test_early_allocation_makes_an_implicit_index() -> None:
@@ -216,7 +227,9 @@ def test_compact_null_committed_and_array_types() -> None:
         file["committed"] = np.dtype("f4")
         file.create_dataset("typed", data=[1.5, 2.5], dtype=file["committed"])
         file["typed"].attrs.create("a", 3.5, dtype=file["committed"])
-        file.create_dataset("pairs", data=np.zeros(3, np.dtype(("i4", (2,)))), dtype=np.dtype(("i4", (2,))))
+        pairs = np.dtype(("i4", (2,)))
+        made = file.create_dataset("pairs", (3,), pairs)
+        made.id.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(6, dtype="i4"), h5py.h5t.py_create(pairs))
         file["texts"] = np.array(["a", "über", ""], dtype=h5py.string_dtype())
         file["scalar"] = "one"
 
@@ -230,7 +243,7 @@ def test_compact_null_committed_and_array_types() -> None:
         assert values["compact"] == [1, 2, 3]
         assert values["null"] == []
         assert values["typed"] == [1.5, 2.5]
-        assert values["pairs"] == [[0, 0]] * 3
+        assert values["pairs"] == [[0, 1], [2, 3], [4, 5]]
         assert values["texts"] == [b"a", "über".encode(), b""]
         assert values["scalar"] == b"one"
         assert found["typed"].attributes["a"].values() == [3.5]  # type: ignore[union-attr]
@@ -411,7 +424,7 @@ def test_flipped_bits_give_errors_of_ours_quickly(libver: Any) -> None:
     rng = np.random.default_rng(7)
     start = time.monotonic()
     raised = 0
-    for at in rng.integers(0, len(view), 250).tolist():
+    for at in rng.integers(0, len(view), 120).tolist():
         damaged = bytearray(view)
         damaged[at] ^= 1 << int(rng.integers(8))
         try:
@@ -422,7 +435,7 @@ def test_flipped_bits_give_errors_of_ours_quickly(libver: Any) -> None:
     assert time.monotonic() - start < 30
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(at=st.integers(0, 10_000), patch=st.binary(min_size=1, max_size=16), libver=st.sampled_from([0, 2]))
 def test_overwritten_bytes_raise_nothing_else(at: int, patch: bytes, libver: int) -> None:
     damaged = bytearray(RICH[libver])

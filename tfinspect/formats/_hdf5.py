@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from tfinspect.errors import LimitError
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._hdf5_bytes import Fields, Space
+from tfinspect.formats._hdf5_headers import Message, header_messages
 from tfinspect.formats._hdf5_heap import GlobalHeap, group_entries, heap_objects
 from tfinspect.formats._hdf5_types import Attribute, Dataspace, Datatype, read_dataspace, read_datatype
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tfinspect.formats._hdf5_data import Dataset
 
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
-_MAX_MESSAGES: Final = 1 << 17
 _LINK_NBYTES = 32  # at least, of one in the file
 _MAX_OBJECTS: Final = 1 << 20
 _MAX_DEPTH: Final = 64
@@ -34,18 +34,8 @@ _NEW_SUPERBLOCK = 2
 _HARD, _SOFT, _EXTERNAL = 0, 1, 64
 _NAME_TREE, _ATTRIBUTE_TREE = 5, 8
 
-SPACE, LINK_INFO, TYPE, OLD_FILL, FILL, LINK, FILES, LAYOUT = 1, 2, 3, 4, 5, 6, 7, 8
-FILTERS, ATTRIBUTE, CONTINUATION, TABLE, ATTRIBUTE_INFO = 11, 12, 16, 17, 21
+SPACE, LINK_INFO, TYPE, LINK, LAYOUT, ATTRIBUTE, TABLE, ATTRIBUTE_INFO = 1, 2, 3, 6, 8, 12, 17, 21
 _KNOWN: Final = frozenset(range(0x19))
-
-
-class Message(NamedTuple):
-    """A message of an object header."""
-
-    kind: int
-    flags: int
-    at: int
-    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +197,7 @@ class Object:
         self.space = file.space
         self.address = address
         self.name = name
-        self.messages = _messages(file.space, address)
+        self.messages = header_messages(file.space, address)
         file.space.spend(sum(m.nbytes + 4 for m in self.messages))
         unknown = next((m for m in self.messages if m.kind not in _KNOWN and m.flags & _MUST_UNDERSTAND), None)
         if unknown is not None:
@@ -249,7 +239,7 @@ class Object:
         address = fields.address()
         if address is None:
             raise fields.corrupt("the address of a shared message", "none")
-        for found in _messages(self.space, address):
+        for found in header_messages(self.space, address):
             if found.kind == kind and not found.flags & _SHARED:
                 return self.space.fields(found.at, found.nbytes, structure)
         raise fields.corrupt(f"an object with a {structure}", "one without")
@@ -403,76 +393,3 @@ def _link(fields: Fields) -> Link:
         target = f"{file.decode('utf-8', 'replace')}:{inside.rstrip(bytes(1)).decode('utf-8', 'replace')}"
         return Link(name, "external", target=target)
     return Link(name, "user-defined", target=f"link class {kind}")
-
-
-def _messages(space: Space, address: int) -> list[Message]:
-    """Read the messages of an object header and of its continuations."""
-    return (
-        _new_messages(space, address)
-        if bytes(space.take(address, 4, "object header")) == b"OHDR"
-        else _old(space, address)
-    )
-
-
-def _old(space: Space, address: int) -> list[Message]:
-    head = space.fields(address, 16, "object header")
-    head.version(1)
-    head.uint(1)
-    head.uint(2)  # number of messages: old files count those that were deleted
-    head.uint(4)
-    waiting = [(address + 16, head.uint(4))]
-    seen = {address + 16}
-    found: list[Message] = []
-    for at, nbytes in waiting:
-        fields = space.fields(at, nbytes, "object header")
-        while fields.left >= 8:  # noqa: PLR2004
-            kind, size, flags = fields.uint(2), fields.uint(2), fields.uint(1)
-            fields.uint(3)
-            _add(found, waiting, seen, Message(kind, flags, fields.here, size), fields)
-    return found
-
-
-def _new_messages(space: Space, address: int) -> list[Message]:
-    head = space.fields(address, 6, "object header")
-    head.uint(4)
-    head.version(2)
-    flags = head.uint(1)
-    before = 6 + 16 * bool(flags & 0x20) + 4 * bool(flags & 0x10)
-    size_nbytes = 1 << (flags & 3)
-    size = int.from_bytes(space.take(address + before, size_nbytes, "object header"), "little")
-    start = before + size_nbytes
-    space.check(address, start + size + 4, "object header")
-    waiting = [(address + start, size)]
-    seen = {address + start}
-    found: list[Message] = []
-    prefix = 6 if flags & 4 else 4
-    for number, (at, nbytes) in enumerate(waiting):
-        if number:  # a continuation, with letters and checksum of its own
-            space.block(at, b"OCHK", nbytes, "object header continuation")
-            space.check(at, nbytes, "object header continuation")
-            fields = space.fields(at + 4, nbytes - 8, "object header continuation")
-        else:
-            fields = space.fields(at, nbytes, "object header")
-        while fields.left >= prefix:
-            kind, length, bits = fields.uint(1), fields.uint(2), fields.uint(1)
-            fields.raw(prefix - 4)
-            _add(found, waiting, seen, Message(kind, bits, fields.here, length), fields)
-    return found
-
-
-def _add(
-    found: list[Message], waiting: list[tuple[int, int]], seen: set[int], message: Message, fields: Fields
-) -> None:
-    """Keep a message; a continuation adds its block to those to read."""
-    fields.raw(message.nbytes)
-    if message.kind == CONTINUATION:
-        inside = fields.space.fields(message.at, message.nbytes, "object header continuation")
-        at, nbytes = inside.address(), inside.length()
-        if at is None or nbytes < 8 or at in seen:  # noqa: PLR2004
-            raise inside.corrupt("the address of a block not met before", f"{at}")
-        seen.add(at)
-        waiting.append((at, nbytes))
-    elif message.kind:
-        found.append(message)
-    if len(found) + len(waiting) > _MAX_MESSAGES:
-        raise fields.corrupt(f"at most {_MAX_MESSAGES:,} messages", "more")

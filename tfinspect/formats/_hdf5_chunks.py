@@ -265,12 +265,11 @@ def _extensible(space: Space, at: int) -> Iterator[_Part]:
         rows = space.block(child, b"EASB", nbytes, "extensible array super block")
         space.check(child, nbytes, "extensible array super block")
         rows.raw(head_nbytes - 4)
-        maps = [rows.raw(bitmap_nbytes) for _ in range(count)]
-        for bitmap in maps:
+        bitmap = rows.raw(count * bitmap_nbytes)  # the bits of one block follow those of the one before
+        for number in range(count):
             block = rows.address()
-            yield from _data_block(
-                space, block, elements, offset_nbytes, page, element, bitmap if pages else None, filtered=filtered
-            )
+            written = (bitmap, number * pages) if pages else None
+            yield from _data_block(space, block, elements, offset_nbytes, page, element, written, filtered=filtered)
 
 
 def _data_block(
@@ -280,7 +279,7 @@ def _data_block(
     offset_nbytes: int,
     page: int,
     element: int,
-    bitmap: memoryview | None,
+    written: tuple[memoryview, int] | None,
     *,
     filtered: bool,
 ) -> Iterator[_Part]:
@@ -288,10 +287,13 @@ def _data_block(
         yield elements, None, element, filtered
         return
     before = 6 + space.offset_nbytes + offset_nbytes
-    if bitmap is not None:
+    if written is not None:
+        bitmap, first = written
         space.block(at, b"EADB", before, "extensible array block")
         space.check(at, before + _CHECKSUM_NBYTES, "extensible array block")
-        yield from _pages(space, at + before + _CHECKSUM_NBYTES, bitmap, 0, elements, page, element, filtered=filtered)
+        yield from _pages(
+            space, at + before + _CHECKSUM_NBYTES, bitmap, first, elements, page, element, filtered=filtered
+        )
         return
     nbytes = before + elements * element + _CHECKSUM_NBYTES
     fields = space.block(at, b"EADB", nbytes, "extensible array block")

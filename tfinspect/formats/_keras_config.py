@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.risks import Risk
     from tfinspect.ir.shapes import Shape
 
-_MAX_LAYERS: Final = 100_000
+_MAX_LAYERS: Final = 20_000
 _MAX_NESTING: Final = 32
 _MAX_RANK = 32
 _DTYPES: Final = {str(dtype): dtype for dtype in DType if dtype is not DType.INVALID}

@@ -201,6 +201,8 @@ def _words(item: Found, owner: str, known: Mapping[str, LayerConfig], count: int
         return _STATE
     kind, settings = _class(item, owner, known)
     words = tuple(w for w in _WORDS.get(kind, ()) if settings.get(_SWITCHES.get(w, "")) is not False)
+    if not settings and words == _KERNEL and count == 1:
+        return words[:1]  # built without a bias
     return words if len(words) == count else ()
 
 
