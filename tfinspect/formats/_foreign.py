@@ -161,7 +161,7 @@ def _hdf5_names(path: str) -> list[str] | None:
     if _hdf5.find_superblock(view) is None:
         return None
     root = _hdf5.Hdf5(path, view).root
-    return [f"`{name[:40]}`" for name in [*root.links, *root.attributes][:8]]
+    return [f"`{name[:40]}`" for name in list(dict.fromkeys([*root.links, *root.attributes]))[:8]]
 
 
 def zip_names(path: str) -> Collection[str] | None:
