@@ -45,9 +45,13 @@ FILES = {
     "dense.onnx": "onnx",
     "saved_model/saved_model.pb": "saved_model",
     "head.npz": "head_npz",
+    "features.npz": "features_npz",
     "dl4j.zip": "dl4j",
     "branches.tflite": "tflite",
     "weights.safetensors": "safetensors",
+    "keras/model.h5": "keras_h5",
+    "keras/model.keras": "keras_archive",
+    "keras/model.weights.h5": "keras_weights_h5",
 }
 NAMES = {
     **FILES,
@@ -157,8 +161,7 @@ FOREIGN: dict[str, tuple[bytes, str, str | None]] = {
     "tar": (tarred(GRAPH), "is a tar archive", "mkdir -p {stem} && tar -xf {path} -C {stem} && tfinspect info {inside}"),
     "zip": (zipped("graph.pb"), "is a zip archive", "unzip {path} -d {stem} && tfinspect info {inside}"),
     "damaged zip": (zipped("graph.pb")[:-30], "is a damaged zip archive", "copy or download it again"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "is an HDF5 file, as Keras writes for .h5", EXPORT),
-    "Keras 3": (zipped("metadata.json", "config.json"), "is a Keras 3 archive (.keras)", EXPORT),
+    "Keras 3": (zipped("m/metadata.json", "m/config.json"), "is a Keras 3 archive (.keras)", EXPORT),
     "PyTorch zip": (zipped("archive/data.pkl", "archive/version"), "is a PyTorch file", PYTORCH),
     "old PyTorch": (pickle.dumps(0x1950A86A20F9469CFC6C, 2), "is a PyTorch file", PYTORCH),
     "pickle": (
@@ -481,8 +484,6 @@ BAD = {
     "bad/lfs_pointer_savedmodel/saved_model.pb": "unknown-format",
     "bad/lfs_pointer_savedmodel/variables/variables.data-00000-of-00001": "input",
     "bad/lfs_pointer_savedmodel/variables/variables.index": "input",
-    "bad/modelaudit_keras/malicious_lambda.h5": "unknown-format",
-    "bad/modelaudit_keras/safe_model.h5": "unknown-format",
     "pbtxt/tf_graphdef2mlir/graph-malformed.pbtxt": "unknown-format",
 }
 NOT_MODELS = {".txt", ".csv", ".json", ".md", ".README", ".gz", ".npy", ".gitkeep", ".shape"}

@@ -71,7 +71,7 @@ def _open(path: PathLike, row: Format, problems: list[TfinspectError] | None = N
         if row.module != "checkpoint":
             return Model(name, row.name, checkpoint=checkpoint)
         return _with_graph(name, row, checkpoint, problems)
-    if row.kinds == ("head",):
+    if row.kinds in {("head",), ("features",)}:
         return Model(name, row.name)
     if row.name == "onnx":
         onnx: Model = module.read_model(path)

@@ -21,7 +21,6 @@ _EXPORT_AGAIN = "where the model was made, write it as a SavedModel: model.expor
 _MAGIC: Final = (
     (0, b"version https://git-lfs.github.com/spec/", Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
     (0, b"version https://hawser.github.com/spec/", Kind("a Git LFS pointer, not the file itself", "git lfs pull")),
-    (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file, as Keras writes for .h5", _EXPORT_AGAIN)),
     (0, b"\xff\xd8\xff", Kind("a JPEG image", NAME_THE_MODEL)),
     (0, b"\x89PNG\r\n\x1a\n", Kind("a PNG image", NAME_THE_MODEL)),
     (0, b"GIF8", Kind("a GIF image", NAME_THE_MODEL)),
@@ -77,6 +76,9 @@ def _kind(path: str, head: bytes, size: int) -> Kind:
     for offset, magic, tell in BY_MAGIC:
         if head.startswith(magic, offset):
             return tell(path)
+    if (names := _hdf5_names(path)) is not None:
+        inside = ", ".join(names).replace("{", "(").replace("}", ")")
+        return Kind("an HDF5 file, but not one of Keras", f"in it: {inside}" if inside else "")
     zeros = head[:_ZERO_NBYTES]
     if not zeros.strip(b"\0"):
         return Kind(
@@ -87,3 +89,14 @@ def _kind(path: str, head: bytes, size: int) -> Kind:
         or text_kind(head, size)
         or Kind("of no format that tfinspect knows")
     )
+
+
+def _hdf5_names(path: str) -> list[str] | None:
+    """Return the first names in an HDF5 file, or None where it is none."""
+    from tfinspect.formats import _hdf5
+
+    view = MappedFile(path).view
+    if _hdf5.find_superblock(view) is None:
+        return None
+    root = _hdf5.Hdf5(path, view).root
+    return [f"`{name[:40]}`" for name in list(dict.fromkeys([*root.links, *root.attributes]))[:8]]

@@ -21,7 +21,7 @@ from tfinspect.formats._file import MappedFile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Kind = Literal["graph", "checkpoint", "signatures", "assets", "head", "layers", "operators"]
+Kind = Literal["graph", "checkpoint", "signatures", "assets", "head", "layers", "operators", "features"]
 
 _TABLE_MAGIC: Final = 0xDB4775248B80FB57.to_bytes(8, "little")
 _DATA_SHARD: Final = re.compile(r"(?s).+\.data-\d{5}-of-\d{5}")
@@ -61,6 +61,20 @@ class Sample:
         from tfinspect.formats._foreign_archives import zip_names
 
         return frozenset(zip_names(self.path) or ())
+
+    @functools.cached_property
+    def hdf5(self) -> str:
+        """Which of Keras's layouts the file has, as HDF5; empty where it has none, or is something else."""
+        from tfinspect.formats import _hdf5
+
+        if _hdf5.find_superblock(self.view) is None:
+            return ""
+        from tfinspect.formats import keras_h5, keras_weights_h5
+
+        root = _hdf5.Hdf5(self.path, self.view).root
+        if keras_h5.is_layered(root):
+            return keras_h5.FORMAT
+        return keras_weights_h5.FORMAT if keras_weights_h5.is_vars(root) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +151,23 @@ FORMATS: Final = (
         lambda s: bytes(s.view[4:8]) == b"TFL3",
     ),
     Format("safetensors", "file of weights (safetensors)", "safetensors", ("checkpoint",), _is_safetensors),
+    Format(
+        "keras_archive", "Keras 3 model (.keras)", "keras_archive", ("layers", "checkpoint", "signatures"),
+        lambda s: {"metadata.json", "config.json"} <= s.members,
+    ),
+    Format(
+        "keras_h5", "Keras model (.h5)", "keras_h5", ("layers", "checkpoint", "signatures"),
+        lambda s: s.hdf5 == "keras_h5",
+    ),
+    Format(
+        "keras_weights_h5", "weights of a Keras 3 model (.weights.h5)", "keras_weights_h5", ("layers", "checkpoint"),
+        lambda s: s.hdf5 == "keras_weights_h5",
+    ),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
+    Format(
+        "features_npz", "bottleneck features of images (.npz)", "features", ("features",),
+        lambda s: {"features.npy", "labels.npy", "split.npy"} <= s.members,
+    ),
 )  # fmt: skip
 """Every format, one row each; the first row that matches wins."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tfinspect.errors import InputError
 from tfinspect.formats._npz import read_arrays, write_arrays
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tfinspect.ir.features import Split
 
-MEMBERS: Final = frozenset({"features.npy", "labels.npy", "split.npy"})
-"""Members of the archive by which it is known."""
 _MAX_NBYTES = 1 << 36
 _MATRIX_RANK = 2
 
