@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
+    from tfinspect.ir.risks import Risk
     from tfinspect.ir.signature import Signature
     from tfinspect.surgery.endpoints import Endpoint
 
@@ -62,6 +63,7 @@ class Info:
         operators: of an ONNX or TensorFlow Lite model: operator types and how often each occurs.
         training: how it was trained, as the file says.
         facts: what else the format says of itself.
+        risks: what reading met that could harm whoever loads the model; `api.risks` looks for more.
         problems: parts that could not be read.
         next: command that works as typed.
     """
@@ -85,6 +87,7 @@ class Info:
     operators: dict[str, int] = field(default_factory=dict)
     training: dict[str, object] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    risks: tuple[Risk, ...] = ()
     problems: tuple[TfinspectError, ...] = ()
     next: str = ""
 
@@ -122,6 +125,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         describe_operators(model),
         dict(model.training),
         dict(model.facts),
+        model.risks,
         model.problems,
         _next(model, graph),
     )

@@ -81,6 +81,7 @@ def info_json(found: Info) -> dict[str, object]:
         "training": found.training or None,
         "layers": [_layer(layer) for layer in found.layers],
         "operators": found.operators,
+        "risks": [{"kind": risk.kind, "where": risk.where, "what": risk.what} for risk in found.risks],
         "problems": [problem_json(problem) for problem in found.problems],
         "next": found.next or None,
     }

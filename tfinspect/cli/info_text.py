@@ -44,6 +44,8 @@ def show_info(terminal: Terminal, found: Info) -> None:
         _layers(terminal, found.layers)
     for key, value in found.training.items():
         terminal.entry("training", key, shorten(_words(value)))
+    for risk in found.risks:
+        terminal.entry("risk", risk.kind, risk.where, note=risk.what, style="warn")
     _signatures(terminal, found)
     for asset in found.assets:
         terminal.entry("asset", asset)

@@ -22,6 +22,9 @@ def command(
     checksums: Annotated[
         bool, typer.Option("--checksums", help="Read everything and compare every checksum", show_default=False)
     ] = False,
+    risks: Annotated[
+        bool, typer.Option("--risks", help="List what it could do to whoever runs it", show_default=False)
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -36,6 +39,8 @@ def command(
         $ tfinspect info model.pb
       What is in this folder?
         $ tfinspect info models/
+      Does it touch files, the network, or run code of its own?
+        $ tfinspect info saved_model/ --risks
       Has it come over whole?
         $ tfinspect info saved_model/ --checksums
       For a script
@@ -49,6 +54,9 @@ def command(
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     if checksums:
         _compare_checksums(terminal, path)
+        return
+    if risks:
+        _list_risks(terminal, path)
         return
     members = survey(path)
     if members is not None:
@@ -64,6 +72,17 @@ def command(
     else:
         show_info(terminal, found)
     _end(terminal, found.problems)
+
+
+def _list_risks(terminal: Terminal, path: str) -> None:
+    from tfinspect.api.risks import risks
+    from tfinspect.cli.risk_lines import risks_json, show_risks
+
+    found = risks(path)
+    if terminal.json_mode:
+        terminal.json("risks/1", {"path": path, **risks_json(found)})
+    else:
+        show_risks(terminal, found)
 
 
 def _compare_checksums(terminal: Terminal, path: str) -> None:
