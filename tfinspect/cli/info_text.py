@@ -25,13 +25,7 @@ _FUNCTIONS_SHOWN = 6
 def show_info(terminal: Terminal, found: Info) -> None:
     """Print the description of a model; the parts that could not be read are left to the caller."""
     _title(terminal, found)
-    for label, fact in found.facts.items():
-        terminal.entry(label.replace("_", " ") if terminal.is_tty else label, fact)
-    if found.tags:
-        terminal.entry("tags", ", ".join(found.tags))
-    for tags in found.tag_sets:
-        if tags != found.tags:
-            terminal.entry("other tags", ", ".join(tags) or "(none)", note="another graph with the same variables")
+    _facts(terminal, found)
     if found.graph:
         _graph(terminal, found.graph, ends=not found.signatures)
     if found.operators:
@@ -54,6 +48,16 @@ def show_info(terminal: Terminal, found: Info) -> None:
             terminal.line(f"\nnext: {escape(found.next)}")
         else:
             terminal.entry("next", found.next)
+
+
+def _facts(terminal: Terminal, found: Info) -> None:
+    for label, fact in found.facts.items():
+        terminal.entry(label.replace("_", " ") if terminal.is_tty else label, fact)
+    if found.tags:
+        terminal.entry("tags", ", ".join(found.tags))
+    for tags in found.tag_sets:
+        if tags != found.tags:
+            terminal.entry("other tags", ", ".join(tags) or "(none)", note="another graph with the same variables")
 
 
 def show_survey(terminal: Terminal, found: Survey) -> None:

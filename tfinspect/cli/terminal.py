@@ -134,7 +134,7 @@ class Terminal:
         if not self.is_tty:
             self._pipe([(label.strip(), *cells, *([note] if note else []))])
             return
-        word = f"{label:<{_LABEL_WIDTH}}"
+        word = f"{label:<{_LABEL_WIDTH - 1}} "
         text = "  ".join(escape(cell) for cell in cells)
         beside = f"   {escape(note)}" if note else ""
         fits = 2 + len(word) + len(text) + len(beside) <= self.columns
