@@ -44,9 +44,9 @@ def _files() -> list[str]:
 FILES = _files()
 REFUSED = {
     "pbtxt/tf_graphdef2mlir/graph-malformed.pbtxt": "text, but not the text of a graph",
-    "keras_h5/golden/simple_flatten_rnn_tf_keras_2_inputs_and_outputs.h5": "not of Keras",
-    "keras_h5/golden/simple_lstm_tf_keras_1_inputs_and_outputs.h5": "not of Keras",
-    "keras_h5/golden/simple_lstm_tf_keras_2_inputs_and_outputs.h5": "not of Keras",
+    "keras_h5/golden/simple_flatten_rnn_tf_keras_2_inputs_and_outputs.h5": "not one of Keras",
+    "keras_h5/golden/simple_lstm_tf_keras_1_inputs_and_outputs.h5": "not one of Keras",
+    "keras_h5/golden/simple_lstm_tf_keras_2_inputs_and_outputs.h5": "not one of Keras",
 }
 
 
