@@ -209,4 +209,4 @@ def _saved_model_row(file: Path) -> Format:
 def _may_be_model(path: Path) -> bool:
     if path.is_dir():
         return (path / "saved_model.pb").is_file() or (path / "checkpoint").is_file()
-    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".index", ".ckpt"}
+    return path.suffix in {".pb", ".pbtxt", ".meta", ".onnx", ".index", ".ckpt", ".h5", ".keras", ".tflite"}
