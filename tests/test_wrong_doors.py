@@ -287,6 +287,32 @@ def test_whatever_the_first_bytes_are_there_is_one_answer(tmp_path: Path) -> Non
     assert refused > 300
 
 
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["Manifest.json", "Data/m"], "a Core ML package (.mlpackage), not a model of TensorFlow"),
+        (["model.json", "group1-shard1of1.bin"], "a TensorFlow.js model, not the model it was converted from"),
+        (["config.json", "model.safetensors"], "a Hugging Face model whose weights are safetensors"),
+        (["a.txt"], "a folder without a model"),
+    ],
+)
+def test_folders_of_others(names: list[str], title: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UnknownFormatError) as caught:
+        formats.identify(tmp_path)
+    assert caught.value.message == f"{tmp_path} is {title}"
+
+
+def test_of_numbered_versions_the_newest_is_the_hint(tmp_path: Path) -> None:
+    for version in ("2", "10", "00000009"):
+        shutil.copytree(FIXTURES / "saved_model", tmp_path / version)
+    with pytest.raises(UnknownFormatError) as caught:
+        formats.identify(tmp_path)
+    assert caught.value.hint == f"tfinspect info {tmp_path / '10'}"
+
+
 # ------------------------------------------------------------------------------------------- ours, in the wrong place
 
 
