@@ -260,14 +260,14 @@ WORD_FOR_WORD = [
     (
         ["nodes", "head.npz"],
         3,
-        "error: head.npz holds no TensorFlow graph (classifier head (.npz))\n\nhint: tfinspect info head.npz\n",
+        "error: head.npz is a classifier head (.npz), not a TensorFlow graph\n\nhint: tfinspect info head.npz\n",
     ),
     (
         ["vars", "tiny.pb"],
         3,
         (
             "error: tiny.pb is a frozen graph or graph definition (GraphDef), not a checkpoint\n\n"
-            "hint: tfinspect nodes tiny.pb\n"
+            "hint: tfinspect nodes tiny.pb --op Const\n"
         ),
     ),
     (

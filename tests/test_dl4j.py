@@ -227,7 +227,7 @@ def test_what_real_models_say_of_themselves() -> None:
     assert [(layer.name, layer.inputs) for layer in graph.layers] == [
         ("in", ()), ("0", ("in",)), ("1", ("0",)), ("2", ("1",))
     ]  # fmt: skip
-    assert graph.facts["inputs"], graph.facts["outputs"] == ("in", "2")
+    assert (graph.facts["inputs"], graph.facts["outputs"]) == ("in", "2")
 
 
 # ---- the golden outputs beside two models prove the place of every parameter: a network computed with NumPy from what

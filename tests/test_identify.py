@@ -161,7 +161,7 @@ FOREIGN: dict[str, tuple[bytes, str, str | None]] = {
     "tar": (tarred(GRAPH), "is a tar archive", "mkdir -p {stem} && tar -xf {path} -C {stem} && tfinspect info {inside}"),
     "zip": (zipped("graph.pb"), "is a zip archive", "unzip {path} -d {stem} && tfinspect info {inside}"),
     "damaged zip": (zipped("graph.pb")[:-30], "is a damaged zip archive", "copy or download it again"),
-    "Keras 3": (zipped("m/metadata.json", "m/config.json"), "is a Keras 3 archive (.keras)", EXPORT),
+    "Keras 3": (zipped("m/metadata.json", "m/config.json"), "is a zip archive with a Keras 3 model (.keras) unpacked in it", EXPORT),
     "PyTorch zip": (zipped("archive/data.pkl", "archive/version"), "is a PyTorch file", PYTORCH),
     "old PyTorch": (pickle.dumps(0x1950A86A20F9469CFC6C, 2), "is a PyTorch file", PYTORCH),
     "pickle": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.endpoints import find_inputs
 from tfinspect.surgery.fold_variables import fold_variables
+from tfinspect.surgery.ops import VARIABLES
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -151,13 +153,23 @@ def freeze_file(
     if graph is None:
         model = open_graph(checkpoint)
         if model.checkpoint is None:
-            raise WrongKindError(
-                f"{os.fspath(checkpoint)} is a graph and no checkpoint stands beside it",
-                hint=f"tfinspect freeze CKPT --graph {os.fspath(checkpoint)} -o {os.fspath(output)}",
-            )
+            raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:
         frozen = freeze_model(graph, checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     if not dry_run:
         formats.write_graph(frozen.graph, output, force=force)
     return frozen
+
+
+def _nothing_to_freeze(model: Model, path: str, output: str) -> WrongKindError:
+    name = shlex.quote(path)
+    if not any(node.op in VARIABLES for node in model.graph or ()):
+        return WrongKindError(
+            f"{path} is frozen already: it has no variables", hint=f"tfinspect info {name}", evidence={"path": path}
+        )
+    return WrongKindError(
+        f"{path} is a graph and no checkpoint stands beside it",
+        hint=f"name its checkpoint: tfinspect freeze CHECKPOINT --graph {name} -o {shlex.quote(output)}",
+        evidence={"path": path},
+    )

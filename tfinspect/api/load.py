@@ -40,17 +40,14 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
     model = formats.open_model(path)
     if model.graph is None:
         name = os.fspath(path)
-        if formats.BY_NAME[model.format].kinds == ("checkpoint",) and model.checkpoint is not None:
+        row = formats.BY_NAME[model.format]
+        if row.kinds == ("checkpoint",) and model.checkpoint is not None:
             raise WrongKindError(
                 f"{name} is a checkpoint without a graph: no {model.checkpoint.path}.meta stands beside it",
                 hint=f"list its variables: tfinspect vars {shlex.quote(name)}",
                 evidence={"path": name, "format": model.format},
             )
-        raise WrongKindError(
-            f"{name} holds no TensorFlow graph ({formats.BY_NAME[model.format].title})",
-            hint=f"tfinspect info {shlex.quote(name)}",
-            evidence={"path": name, "format": model.format},
-        )
+        raise formats.no_graph(name, row, "a TensorFlow graph")
     return model
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tfinspect.errors import IncompleteCheckpointError, WrongKindError
+from tfinspect.errors import IncompleteCheckpointError
 from tfinspect.formats._identify import BY_NAME, FORMATS, Format, identify
 from tfinspect.formats._problems import noted
+from tfinspect.formats._wrong_kind import no_checkpoint, no_graph
 from tfinspect.ir.model import Model
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "FORMATS",
     "Format",
     "identify",
+    "no_graph",
     "open_model",
     "read_checkpoint",
     "read_graph",
@@ -126,12 +127,7 @@ def read_graph(path: PathLike) -> Graph:
     row = identify(path)
     name = os.fspath(path)
     if "graph" not in row.kinds or row.name == "saved_model":
-        command = "vars" if row.kinds == ("checkpoint",) else "info"
-        raise WrongKindError(
-            f"{name} is {row.a_title}, not a graph",
-            hint=f"tfinspect {command} {shlex.quote(name)}",
-            evidence={"path": name, "format": row.name},
-        )
+        raise no_graph(name, row)
     found = importlib.import_module(f"tfinspect.formats.{row.module}").read(path)
     graph: Graph = found if row.kinds == ("graph",) else found.graph
     return graph
@@ -167,13 +163,7 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
         found = checkpoint.read(path)  # says which file is missing
     if found is not None:
         return found
-    raise WrongKindError(
-        f"{name} is a SavedModel without variables"
-        if row.name == "saved_model"
-        else f"{name} is {row.a_title}, not a checkpoint",
-        hint=f"tfinspect {'nodes' if 'graph' in row.kinds else 'info'} {shlex.quote(name)}",
-        evidence={"path": name, "format": row.name},
-    )
+    raise no_checkpoint(name, row)
 
 
 def write_graph(graph: Graph, path: PathLike, *, force: bool = False) -> int:

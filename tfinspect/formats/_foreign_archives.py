@@ -47,8 +47,8 @@ def zip_kind(path: str) -> Kind:
         return Kind("a damaged zip archive", "copy or download it again", (str(error).removeprefix(f"{path} "),))
     names = archive.names
     leaves = {name.rsplit("/", 1)[-1] for name in names}
-    if {"metadata.json", "config.json"} <= leaves:
-        return Kind("a Keras 3 archive (.keras)", _EXPORT_AGAIN)
+    if {"metadata.json", "config.json"} <= leaves:  # one that stands by itself is read
+        return Kind("a zip archive with a Keras 3 model (.keras) unpacked in it", _EXPORT_AGAIN)
     if "constants.pkl" in leaves and "data.pkl" in leaves:
         return Kind("a TorchScript model", EXPORT_TO_ONNX)
     if "data.pkl" in leaves:

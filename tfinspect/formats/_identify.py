@@ -26,6 +26,12 @@ Kind = Literal["graph", "checkpoint", "signatures", "assets", "head", "layers", 
 _TABLE_MAGIC: Final = 0xDB4775248B80FB57.to_bytes(8, "little")
 _DATA_SHARD: Final = re.compile(r"(?s).+\.data-\d{5}-of-\d{5}")
 _STATE_WORDS: Final = {b"model_checkpoint_path", b"all_model_checkpoint_paths"}
+_VERSION_FOLDER: Final = re.compile(r"[0-9]{1,18}/")
+_FOREIGN_FOLDERS: Final = (
+    (frozenset({"Manifest.json", "Data/"}), "a Core ML package (.mlpackage), not a model of TensorFlow"),
+    (frozenset({"model.json", "group1-shard1of1.bin"}), "a TensorFlow.js model, not the model it was converted from"),
+    (frozenset({"model.safetensors", "config.json"}), "a Hugging Face model whose weights are safetensors"),
+)
 _NAMES_SHOWN = 8
 _VOWELS = tuple("AEIOUaeiou")
 
@@ -232,13 +238,21 @@ def _identify_folder(path: str) -> Format:
     if is_checkpoint(path):
         return _checkpoint_row(path)
     shown = names[:_NAMES_SHOWN] + ([f"and {len(names) - _NAMES_SHOWN:,} more"] if len(names) > _NAMES_SHOWN else [])
-    inside = next((name for name in names if _may_be_model(folder / name)), None)
+    inside = next((name for name in _latest_first(names) if _may_be_model(folder / name)), None)
+    title = next((title for wanted, title in _FOREIGN_FOLDERS if wanted <= set(names)), "a folder without a model")
     raise UnknownFormatError(
-        f"{path} is a folder without a model" if names else f"{path} is an empty folder",
+        f"{path} is {title}" if names else f"{path} is an empty folder",
         details=shown,
         hint=f"tfinspect info {shlex.quote(str(folder / inside))}" if inside is not None else None,
         evidence={"path": path, "entries": names[:200]},
     )
+
+
+def _latest_first(names: list[str]) -> list[str]:
+    """Put the folders that TensorFlow Serving numbers by version in front, the newest first."""
+    numbered = [name for name in names if _VERSION_FOLDER.fullmatch(name)]
+    others = [name for name in names if not _VERSION_FOLDER.fullmatch(name)]
+    return [*sorted(numbered, key=lambda name: int(name[:-1]), reverse=True), *others]
 
 
 def _saved_model_row(file: Path) -> Format:
