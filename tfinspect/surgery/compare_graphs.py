@@ -165,12 +165,20 @@ def _changes(x: Part, y: Part, back: Mapping[str, str], functions: Mapping[str, 
         data_y, control_y = _inputs(y.inputs, back)
         if (data_x, control_x) != (data_y, control_y):
             yield Change(x.name, "inputs", x.inputs, y.inputs)
-    is_constant = x.op == y.op == "Const"
+    is_constant = _holds_weight(x) and _holds_weight(y)
     for key in dict.fromkeys([*x.attrs, *y.attrs]):
         if is_constant and key in _KEPT_AS_WEIGHT:
             continue
         if not same_attr(x.attrs.get(key), y.attrs.get(key), back if key == _COLOCATED else {}, functions):
             yield Change(x.name, key, x.attrs.get(key), y.attrs.get(key))
+
+
+def _holds_weight(part: Part) -> bool:
+    """Whether it is a constant, whose value and dtype are compared among the weights."""
+    value, dtype = part.attrs.get("value"), part.attrs.get("dtype")
+    if part.op != "Const" or not isinstance(value, Attr) or value.kind != "tensor":
+        return False
+    return not isinstance(dtype, Attr) or dtype.value == value.value.dtype
 
 
 def _inputs(texts: Iterable[str], back: Mapping[str, str]) -> tuple[list[str], list[str]]:
