@@ -24,6 +24,7 @@ from tests.graph_models import op
 from tfinspect.api.diff import diff
 from tfinspect.cli.differences import differences_json
 from tfinspect.errors import InvalidGraphError, UsageError, WrongKindError
+from tfinspect.formats._schema import message_class
 from tfinspect.ir.attrs import Attr, FuncRef
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
@@ -416,8 +417,7 @@ def test_a_constant_that_contradicts_itself_is_compared_by_its_attributes() -> N
     broken = a.node("c").replace(attrs={**a.node("c").attrs, "dtype": Attr.of(DType.INT32)})
     found = diff(a, Graph([broken])).nodes
     assert found is not None
-    assert [(c.name, c.field) for c in found.changed] == [("c", "dtype"), ("c", "value")][: len(found.changed)]
-    assert len(found.changed) >= 1
+    assert [(c.name, c.field) for c in found.changed] == [("c", "dtype")]
 
 
 def test_collections_and_the_saver() -> None:
@@ -427,10 +427,11 @@ def test_collections_and_the_saver() -> None:
     assert diff(a, b).summary == "the same but for collections, saver"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_flipped_bit_is_a_difference_or_one_clear_error(data: st.DataObject) -> None:
-    content = bytearray((FIXTURES / "inception_tiny.pb").read_bytes())
+    whole = (FIXTURES / "inception_tiny.pb").read_bytes()
+    content = bytearray(whole)
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] ^= 1 << data.draw(st.integers(0, 7))
     with tempfile.TemporaryDirectory() as folder:
@@ -440,8 +441,11 @@ def test_a_flipped_bit_is_a_difference_or_one_clear_error(data: st.DataObject) -
             found = diff(FIXTURES / "inception_tiny.pb", path)
         except ti.TfinspectError:
             return
-        assert not found.identical
         assert json.dumps(differences_json(found))
+        if found.identical:  # then protobuf sees no difference either: 3 is as true as 1
+            before, after = (message_class("GraphDef").FromString(bytes(c)) for c in (whole, content))
+            after.DiscardUnknownFields()
+            assert before == after
 
 
 def test_a_cycle_is_compared_by_name() -> None:
