@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tempfile
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -22,13 +24,14 @@ from tests.graph_models import op
 from tfinspect.api.diff import diff
 from tfinspect.cli.differences import differences_json
 from tfinspect.errors import InvalidGraphError, UsageError, WrongKindError
+from tfinspect.formats._schema import message_class
 from tfinspect.ir.attrs import Attr, FuncRef
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.functions import Function, FunctionBody
 from tfinspect.ir.graph import Graph, Versions, const, placeholder
 from tfinspect.ir.layers import Layer
-from tfinspect.ir.model import Model
+from tfinspect.ir.model import Model, Saver
 from tfinspect.ir.operators import Operator
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.signature import Signature, TensorSpec
@@ -38,7 +41,6 @@ from tfinspect.verify.tensor_difference import difference, digest, same_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 RNG = np.random.default_rng(7)
 
@@ -408,6 +410,52 @@ def test_what_files_say_of_themselves() -> None:
     assert differences_json(found)["versions"] == [
         {"name": "training", "field": "optimizer", "a": {"lr": 0.1}, "b": {"lr": 0.2}}
     ]
+
+
+def test_a_constant_that_contradicts_itself_is_compared_by_its_attributes() -> None:
+    a = Graph([const("c", Tensor.of(np.float32(1)))])
+    broken = a.node("c").replace(attrs={**a.node("c").attrs, "dtype": Attr.of(DType.INT32)})
+    found = diff(a, Graph([broken])).nodes
+    assert found is not None
+    assert [(c.name, c.field) for c in found.changed] == [("c", "dtype")]
+
+
+def test_collections_and_the_saver() -> None:
+    a = Model("a", "metagraph", network(), collections={"losses": ("l:0",)}, saver=Saver("save/restore_all"))
+    b = Model("b", "metagraph", network(), collections={"losses": ("m:0",)}, saver=Saver("save/other"))
+    assert [(c.name, c.field) for c in diff(a, b).versions] == [("collections", "losses"), ("saver", "names")]
+    assert diff(a, b).summary == "the same but for collections, saver"
+
+
+def as_protobuf_reads(content: bytes) -> Any:
+    """Return the graph without unknown fields, and without values: the same ones can be written in several ways."""
+    message = message_class("GraphDef").FromString(content)
+    message.DiscardUnknownFields()
+    for node in message.node:
+        for field in ("tensor_content", "float_val", "string_val", "int_val", "version_number"):
+            node.attr["value"].tensor.ClearField(field)
+        if not node.attr["value"].tensor.tensor_shape.ByteSize():  # a scalar's, which may be left out
+            node.attr["value"].tensor.ClearField("tensor_shape")
+    return message
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_a_flipped_bit_is_a_difference_or_one_clear_error(data: st.DataObject) -> None:
+    whole = (FIXTURES / "inception_tiny.pb").read_bytes()
+    content = bytearray(whole)
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "flipped.pb")
+        path.write_bytes(content)
+        try:
+            found = diff(FIXTURES / "inception_tiny.pb", path)
+        except ti.TfinspectError:
+            return
+        assert json.dumps(differences_json(found))
+        if found.identical:  # then protobuf sees no difference either: 3 is as true as 1
+            assert as_protobuf_reads(whole) == as_protobuf_reads(bytes(content))
 
 
 def test_a_cycle_is_compared_by_name() -> None:

@@ -233,10 +233,7 @@ def _compare_structure(found: Difference, a: Model, b: Model, pairing: Pairing, 
 def _versions(a: Model, b: Model) -> Iterator[Change]:
     """Say what differs in what the files tell of themselves."""
     if a.graph is not None and b.graph is not None:
-        mine, theirs = a.graph.versions, b.graph.versions
-        for word in Versions.__dataclass_fields__:
-            if getattr(mine, word) != getattr(theirs, word):
-                yield Change("versions", word, getattr(mine, word), getattr(theirs, word))
+        yield from _graph_headers(a, b, a.graph.versions, b.graph.versions)
     if a.tensorflow_version and b.tensorflow_version and a.tensorflow_version != b.tensorflow_version:
         yield Change("versions", "tensorflow_version", a.tensorflow_version, b.tensorflow_version)
     if a.tags and b.tags and a.tags != b.tags:
@@ -249,6 +246,22 @@ def _versions(a: Model, b: Model) -> Iterator[Change]:
                 yield Change(word, key, p.get(key), q.get(key))
     if set(a.assets) != set(b.assets):
         yield Change("assets", "names", tuple(sorted(a.assets)), tuple(sorted(b.assets)))
+
+
+def _graph_headers(a: Model, b: Model, mine: Versions, theirs: Versions) -> Iterator[Change]:
+    for word in Versions.__dataclass_fields__:
+        if getattr(mine, word) != getattr(theirs, word):
+            yield Change("versions", word, getattr(mine, word), getattr(theirs, word))
+    for key in dict.fromkeys([*a.collections, *b.collections]):
+        if a.collections.get(key) != b.collections.get(key):
+            yield Change("collections", key, a.collections.get(key), b.collections.get(key))
+    if a.saver != b.saver:
+        yield Change("saver", "names", _saver_names(a), _saver_names(b))
+
+
+def _saver_names(model: Model) -> tuple[str, ...] | None:
+    saver = model.saver
+    return None if saver is None else (saver.restore_op, saver.filename_tensor, saver.save_tensor)
 
 
 def _check_compared(found: Difference, *, graph: bool) -> None:

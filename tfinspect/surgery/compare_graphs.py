@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _NUMBERED = re.compile(r"_\d+(?=_|$)")
 _COLOCATED = "_class"
 _LOC = b"loc:@"
-_KEPT_AS_WEIGHT = frozenset({"value", "dtype"})  # of a constant
 
 
 class Part(Protocol):
@@ -165,12 +164,25 @@ def _changes(x: Part, y: Part, back: Mapping[str, str], functions: Mapping[str, 
         data_y, control_y = _inputs(y.inputs, back)
         if (data_x, control_x) != (data_y, control_y):
             yield Change(x.name, "inputs", x.inputs, y.inputs)
-    is_constant = x.op == y.op == "Const"
+    elsewhere = _kept_as_weight(x, y)
     for key in dict.fromkeys([*x.attrs, *y.attrs]):
-        if is_constant and key in _KEPT_AS_WEIGHT:
+        if key in elsewhere:
             continue
         if not same_attr(x.attrs.get(key), y.attrs.get(key), back if key == _COLOCATED else {}, functions):
             yield Change(x.name, key, x.attrs.get(key), y.attrs.get(key))
+
+
+def _kept_as_weight(x: Part, y: Part) -> set[str]:
+    """Return the attributes of two constants that are compared among the weights: value, and dtype where it is that."""
+    if not x.op == y.op == "Const":
+        return set()
+    values = [part.attrs.get("value") for part in (x, y)]
+    tensors = [value.value for value in values if isinstance(value, Attr) and value.kind == "tensor"]
+    if len(tensors) < len(values):
+        return set()
+    dtypes = [part.attrs.get("dtype") for part in (x, y)]
+    said = [attr.value if isinstance(attr, Attr) else None for attr in dtypes]
+    return {"value", "dtype"} if said == [tensor.dtype for tensor in tensors] else {"value"}
 
 
 def _inputs(texts: Iterable[str], back: Mapping[str, str]) -> tuple[list[str], list[str]]:
