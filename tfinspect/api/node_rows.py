@@ -53,7 +53,7 @@ class NodeRow(NamedTuple):
         """Return the row as the command-line contract writes it."""
         inputs: list[str] = [text for text in self.inputs if not text.startswith("^")]
         if self.node is not None and not self.function:
-            inputs = [str(ref) for ref in self.node.data_inputs]
+            inputs = [f"{name}:{index}" for name, index, _ in map(split_input, inputs)]
         row: dict[str, object] = {
             "name": self.name,
             "op": self.op,
