@@ -198,7 +198,10 @@ def test_large_constants_are_not_read(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
     peak, status, out = done.stdout.split(" ", 2)
-    assert (int(status), out) == (0, repr(b"big\tConst\tfloat32\t475000000\t\nread\tIdentity\tfloat32\t475000000\tbig\n") + "\n")
+    assert (int(status), out) == (
+        0,
+        repr(b"big\tConst\tfloat32\t475000000\t\nread\tIdentity\tfloat32\t475000000\tbig\n") + "\n",
+    )
     assert int(peak) < 200 << 10  # KiB, mapped pages included
 
 
