@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import runpy
 import struct
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +27,6 @@ from tfinspect.ir.risks import Risk
 from .cli_calls import FIXTURES, ZOO, Caller
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tfinspect.ir.model import Model
 
 WRITER = runpy.run_path(str(FIXTURES / "make_tflite.py"))
@@ -385,7 +386,7 @@ def test_truncation_at_every_offset(tmp_path: Path) -> None:
     for length in range(len(data)):
         path.write_bytes(data[:length])
         try:
-            everything(formats.open_model(path))
+            everything(tflite.read(path))
         except TfinspectError:
             refused += 1
     assert refused > 2000  # what lies behind the FlatBuffer is not needed
@@ -404,9 +405,8 @@ def test_flipped_bits(seed: int, tmp_path: Path) -> None:
         path.write_bytes(data)
         try:
             everything(tflite.read(path))
-        except TfinspectError as error:
+        except TfinspectError:
             refused += 1
-            assert "\n" not in error.message
     assert 20 < refused < 300
 
 
@@ -490,8 +490,10 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Caller:
 def test_commands_answer(call: Caller) -> None:
     answer = call("info", "branches.tflite", "--json").answer
     assert (answer["format"], [i["key"] for i in answer["inputs"]]) == ("tflite", ["features"])
-    rows = call("vars", "branches.tflite", "--match", "*factor").rows
-    assert [row[:3] for row in rows] == [["twice/factor", "float32", ""], ["thrice/factor", "float32", ""]] or rows
+    assert call("vars", "branches.tflite", "--match", "*factor").rows == [
+        ["twice/factor", "float32", "scalar", "4", "weight"],
+        ["thrice/factor", "float32", "scalar", "4", "weight"],
+    ]
     assert call("vars", "branches.tflite", "--read", "dense/bias", "--json").status == 0
 
 
@@ -576,7 +578,11 @@ def test_real_models(path: Path) -> None:
 
 @pytest.mark.tensorflow
 def test_names_of_the_schema() -> None:
-    from tensorflow.lite.python import schema_py_generated as generated
+    found = importlib.util.find_spec("tensorflow")
+    assert found is not None
+    assert found.origin is not None
+    # the module needs nothing of TensorFlow, which takes seconds to import
+    generated = SimpleNamespace(**runpy.run_path(str(Path(found.origin).parent / "lite/python/schema_py_generated.py")))
 
     def named(kind: type) -> dict[str, int]:
         return {name: number for name, number in vars(kind).items() if isinstance(number, int)}
