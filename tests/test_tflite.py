@@ -497,6 +497,20 @@ def test_commands_answer(call: Caller) -> None:
     assert call("vars", "branches.tflite", "--read", "dense/bias", "--json").status == 0
 
 
+@pytest.mark.parametrize("name", ["branches.tflite", "branches.onnx"])
+def test_listing_loads_no_numpy(name: str) -> None:
+    script = (
+        "import sys\nfrom tfinspect.cli.app import run\nstatus = run(sys.argv[1:])\n"
+        "heavy = {'numpy', 'rich', 'tensorflow', 'onnx'} & set(sys.modules)\n"
+        "sys.exit(f'{status} {heavy}' if status or heavy else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "vars", name], check=False, cwd=FIXTURES, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) in {9, 11}
+
+
 # ---------------------------------------------------------------------------------------------------- oracles
 
 ORACLE = """
@@ -561,6 +575,79 @@ def test_everything_agrees_with_the_interpreter(tmp_path: Path) -> None:
                 assert np.array_equal(ours.checkpoint.read(name).astype(float), np.array(value, float)), name
                 compared += 1
     assert compared >= 20
+
+
+CONVERT = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+class Net(tf.Module):
+    def __init__(self):
+        self.kernel = tf.Variable(np.linspace(-1, 1, 72, dtype="f").reshape(3, 3, 2, 4), name="kernel")
+        self.count = tf.Variable(0.5)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 2], tf.float32)])
+    def look(self, x):
+        return {"out": tf.nn.relu(tf.nn.conv2d(x, self.kernel, 2, "VALID"))}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def step(self, n):
+        done, total = tf.constant(0), tf.constant(1.0)
+        while done < n:
+            done, total = done + 1, total * 2.0 + self.count
+        self.count.assign_add(total)
+        return {"total": total}
+
+net = Net()
+tf.saved_model.save(net, "sm", {"look": net.look, "step": net.step})
+both = tf.lite.TFLiteConverter.from_saved_model("sm", signature_keys=["look", "step"])
+both.experimental_enable_resource_variables = True
+outside = tf.lite.TFLiteConverter.from_saved_model("sm", signature_keys=["look"])
+outside._experimental_use_buffer_offset = True
+for name, converter in {"both": both, "outside": outside}.items():
+    open(name + ".tflite", "wb").write(converter.convert())
+    found = tf.lite.Interpreter(name + ".tflite")
+    values = {}
+    for d in found.get_tensor_details():
+        try:
+            values[d["name"].replace("/", "|")] = found.get_tensor(d["index"])
+        except ValueError:
+            continue
+    np.savez(name, **{name: value for name, value in values.items() if value.dtype.kind in "fi"})
+"""
+
+
+@pytest.mark.tensorflow
+def test_what_the_converter_writes(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CONVERT], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    both, outside = (tflite.read(tmp_path / f"{name}.tflite") for name in ("both", "outside"))
+    assert {key: [s.key for s in (*found.inputs, *found.outputs)] for key, found in both.signatures.items()} == {
+        "look": ["x", "out"],
+        "step": ["n", "total"],
+    }
+    assert {"CONV_2D", "CALL_ONCE", "WHILE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"} <= {
+        o.op for o in both.operators
+    }
+    (convolution,) = (o for o in both.operators if o.op == "CONV_2D")
+    assert (convolution.shape, convolution.attrs["stride_w"].value) == ((None, 1, 1, 4), 2)
+    assert convolution.attrs["padding"].value == b"VALID"
+    (loop,) = (o for o in both.operators if o.op == "WHILE")
+    assert {o.body for o in both.operators} >= {loop.attrs["body_subgraph_index"].value.name}
+    assert outside.facts["buffer_location"] == "outside flatbuffers"
+    for name, model in (("both", both), ("outside", outside)):
+        theirs = np.load(tmp_path / f"{name}.npz")
+        assert model.checkpoint is not None
+        known = [key for key in model.checkpoint.variables if key.replace("/", "|") in theirs]
+        for key in known:
+            value = model.checkpoint.read(key)
+            assert value.shape == theirs[key.replace("/", "|")].shape
+            assert value.tobytes() == theirs[key.replace("/", "|")].tobytes()
+        # TensorFlow Lite has the output channel first
+        kernel = np.linspace(-1, 1, 72, dtype="f").reshape(3, 3, 2, 4).transpose(3, 0, 1, 2)
+        assert sum(np.array_equal(model.checkpoint.read(key), kernel) for key in known) == 1
 
 
 @needs_zoo
