@@ -139,6 +139,7 @@ def test_the_fixture() -> None:
     }
 
 
+@pytest.mark.tensorflow
 def test_the_fixture_is_what_its_script_writes(tmp_path: Path) -> None:
     WRITER["write"](tmp_path)
     for name in ("branches.tflite", "branches.bin"):
