@@ -7,6 +7,7 @@ to it, and which of them belong to an optimizer. It may have cycles, and objects
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,8 +18,9 @@ from tfinspect.formats._schema import message_class
 from tfinspect.ir.checkpoint import OBJECT_GRAPH, VALUE, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
+_ESCAPED = re.compile(r"(\.S|\.\.)")
 _MAX_DEPTH = 64  # of a path that is shown to a person
 _MAX_DIGITS = 9  # of a position in a list
 _LISTS = frozenset(
@@ -77,6 +79,41 @@ def describe(payload: bytes, keys: Container[str], path: str) -> Described:
     labels = _labels(values, places)
     slots = reader.slots(values, labels)
     return Described(labels, slots, reader.problems())
+
+
+def names_in_model(payload: bytes, keys: Iterable[str]) -> dict[str, str]:
+    """Name variables by the SavedObjectGraph of a SavedModel, which has the names where the checkpoint's graph is lost.
+
+    Args:
+        payload: the graph's bytes.
+        keys: the keys of the checkpoint: each is the path to its variable.
+
+    Returns:
+        Names by key, of the variables the paths lead to; a name that two of them have is left out.
+    """
+    try:
+        nodes = message_class("SavedObjectGraph").FromString(payload).nodes
+    except DecodeError:
+        return {}
+    children: dict[int, dict[str, int]] = {}
+    found = {}
+    for key in keys:
+        number = 0 if key.endswith(VALUE) and nodes else -1
+        for part in key.removesuffix(VALUE).split("/"):
+            if not 0 <= number < len(nodes):
+                break
+            if number not in children:
+                children[number] = {child.local_name: child.node_id for child in nodes[number].children}
+            number = children[number].get(_unescaped(part), -1)
+        if 0 <= number < len(nodes) and nodes[number].variable.name:
+            found[key] = nodes[number].variable.name
+    counts = Counter(found.values())
+    return {key: name for key, name in found.items() if counts[name] == 1}
+
+
+def _unescaped(part: str) -> str:
+    """Undo what keeps a name apart from the path it is in: `.S` is a slash, `..` a full stop."""
+    return "".join({".S": "/", "..": "."}.get(piece, piece) for piece in _ESCAPED.split(part))
 
 
 class _Place(NamedTuple):
