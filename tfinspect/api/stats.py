@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 15  # elements that are looked at together: all passes over them stay in the processor's cache
 _ROW = 1 << 13  # elements that are added up by one call of BLAS; a block is a whole number of them
 _PARALLEL_NBYTES = 1 << 18  # a smaller piece is counted sooner than it is handed to another thread
-_WAITING = 4  # pieces in memory at once
 _SAFE_EXPONENT: Final = 400  # squares of larger (and smaller) numbers, added up, could leave the range of float64
 _BYTE_VALUES = 256
+_KEPT_NBYTES = 16 << 20
 _MESSAGES_SHOWN = 8
 _NAMES_LISTED = 200
 _BFLOAT16_SHIFT = 16  # a bfloat16 is the upper half of a float32
@@ -99,7 +98,12 @@ def each(checkpoint: Checkpoint, variables: Sequence[VariableInfo]) -> Iterator[
     """Yield the figures of variables, in the order given; one that cannot be read does not keep the others back."""
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(max_workers=max(1, min(_WAITING, os.cpu_count() or 1))) as pool:
+    # glibc gives memory back, and must ask for it again page by page, unless blocks as large as this were seen to go;
+    # the pages of this one are never touched
+    bytes(_KEPT_NBYTES)
+    with ThreadPoolExecutor(
+        max_workers=1
+    ) as pool:  # beside this thread, which reads, and counts what is too much for it
         for variable in variables:
             try:
                 yield StatsRow(variable, _stats(checkpoint.tensor(variable.name), pool), None)
@@ -108,25 +112,32 @@ def each(checkpoint: Checkpoint, variables: Sequence[VariableInfo]) -> Iterator[
 
 
 def _stats(tensor: Tensor, pool: Executor | None) -> Stats:
+    from concurrent.futures import Future
+
     size = tensor.size
     if not tensor.dtype.itemsize:
         strings = tensor.numpy().reshape(-1).tolist()
         return Stats(size, string_nbytes=sum(len(s) for s in strings if isinstance(s, bytes)))
     count = _counter(tensor.dtype)
-    waiting: deque[Future[_Part]] = deque()
     total = _Part()
+    waiting: deque[Future[_Part]] = deque()  # merged in their order, so that the figures are the same each time
     for piece in _whole_elements(tensor.chunks(), tensor.dtype.itemsize):
-        if pool is None or len(piece) < _PARALLEL_NBYTES:
-            while waiting:
-                total = total.merged(waiting.popleft().result())
-            total = total.merged(count(piece))
-            continue
-        if len(waiting) == _WAITING:
+        while waiting and waiting[0].done():
             total = total.merged(waiting.popleft().result())
-        waiting.append(pool.submit(count, piece))
-    while waiting:
-        total = total.merged(waiting.popleft().result())
+        if pool is not None and len(piece) >= _PARALLEL_NBYTES and not _is_busy(waiting):
+            waiting.append(pool.submit(count, piece))
+            continue
+        # the other thread has its share already: more pieces in memory would cost more than they gain
+        part: Future[_Part] = Future()
+        part.set_result(count(piece))
+        waiting.append(part)
+    for future in waiting:
+        total = total.merged(future.result())
     return total.stats(size)
+
+
+def _is_busy(waiting: deque[Future[_Part]]) -> bool:
+    return any(not future.done() for future in waiting)
 
 
 def _whole_elements(pieces: Iterable[Bytes], itemsize: int) -> Iterator[Bytes]:
