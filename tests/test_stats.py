@@ -250,6 +250,7 @@ def test_what_cannot_be_read_keeps_nothing_back(call: Caller, tmp_path: Path) ->
     assert done.status == 3
     assert sorted(words.values()) == ["0.0", "damaged", "missing", "missing"]
     assert f"error: {prefix}: the values of 3 of 4 variables cannot be read\n" in done.err
+    assert f"       {prefix}.data-00000-of-00002 is missing, and 2 values in it\n" in done.err
     answer = json.loads(call("vars", prefix, "--stats", "--json").out)
     slugs = [v["error"] and v["error"]["slug"] for v in answer["variables"]]
     assert sorted(map(str, slugs)) == ["None", "corrupt-file", "incomplete-checkpoint", "incomplete-checkpoint"]

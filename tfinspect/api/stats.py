@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tfinspect.errors import InputError, TfinspectError
+from tfinspect.errors import InputError, TfinspectError, counted
 from tfinspect.ir.dtypes import DType
 
 if TYPE_CHECKING:
@@ -341,7 +341,9 @@ def failure(path: str, rows: Sequence[StatsRow]) -> TfinspectError | None:
     errors = [row.error for row in failed if row.error is not None]
     if len(failed) == 1:
         return errors[0]
-    messages = list(dict.fromkeys(error.message for error in errors))
+    lost = Counter(str(error.evidence["missing"]) for error in errors if "missing" in error.evidence)
+    messages = [f"{file} is missing, and {counted(count, 'value')} in it" for file, count in lost.items()]
+    messages += dict.fromkeys(error.message for error in errors if "missing" not in error.evidence)
     shown = messages[:_MESSAGES_SHOWN]
     if len(messages) > len(shown):
         shown.append(f"and {len(messages) - len(shown):,} more")
