@@ -127,7 +127,7 @@ def record(
     """
     default, *others = variants
     runs: list[Run] = []
-    again: dict[str, dict[int, Mapping[str, npt.NDArray[Any]]]] = {variant: {} for variant in others}
+    again: dict[str, dict[int, Mapping[str, npt.NDArray[Any]]]] = {}
     errors: list[RuntimeFailedError] = []
     total = len(feeds) + min(variant_runs, len(feeds)) * (len(others) + nudged)
     done = 0
@@ -146,13 +146,13 @@ def record(
     if errors and len(errors) == len(feeds) and not may_refuse:
         raise errors[0]
     answered = [number for number, run in enumerate(runs) if not run.refusal][:variant_runs]
-    measuring = [(variant, variant, feeds) for variant in others]
-    if nudged:
-        measuring.append((_NUDGED, default, {number: _nudged(feeds[number], number) for number in answered}))
-    for name, variant, fed in measuring:
+    for variant in [*others, *([_NUDGED] if nudged else [])]:
+        again[variant] = {}
         for number in answered:
+            fed = _nudged(feeds[number], number) if variant == _NUDGED else feeds[number]
             try:
-                again.setdefault(name, {})[number] = _named(fetches, runner.run(fetches, fed[number], variant=variant))
+                answer = runner.run(fetches, fed, variant=default if variant == _NUDGED else variant)
+                again[variant][number] = _named(fetches, answer)
             except RuntimeFailedError:
                 break  # a variant may lack kernels (NCHW without oneDNN); less noise measured, a stricter tolerance
             done += 1
