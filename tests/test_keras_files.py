@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ import pytest
 
 from tfinspect import formats
 from tfinspect.errors import CorruptFileError, InputError, LimitError, TfinspectError, UnknownFormatError
-from tfinspect.formats import _keras_config, _keras_json
+from tfinspect.formats import _keras_config, _keras_json, keras_h5
 from tfinspect.ir.dtypes import DType
 
 if TYPE_CHECKING:
@@ -589,6 +590,41 @@ def test_odd_configurations_are_taken_as_they_are() -> None:
         read = _keras_config.read_config("x", config)
         assert read.signature is None
         assert all(layer.name for layer in read.layers)
+
+
+ODD: tuple[Any, ...] = (
+    None, 1, -1, 1.5, True, "x", [], {}, [1], ["a", 0, 0], [[]], {"class_name": 1}, {"config": []}, 10**400,
+    {"class_name": "__lambda__", "config": 3}, {"class_name": "Lambda", "config": {"function": [1]}},
+    {"class_name": "__keras_tensor__", "config": {"keras_history": [[], 0]}},
+)  # fmt: skip
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    found, waiting = [], [value]
+    while waiting:
+        item = waiting.pop()
+        keys = list(item) if isinstance(item, dict) else range(len(item)) if isinstance(item, list) else ()
+        found += [(item, key) for key in keys]
+        waiting += [item[key] for key in keys]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_value_anywhere_in_a_configuration_is_survived(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with zipfile.ZipFile(FIXTURES / "model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    for _ in range(3):
+        places = _places(config)
+        item, key = places[int(rng.integers(len(places)))]
+        item[key] = copy.deepcopy(ODD[int(rng.integers(len(ODD)))])
+    read = _keras_config.read_config("x", config)
+    for layer in read.layers:
+        assert isinstance(layer.name, str)
+        assert json.dumps(_keras_config.plain_settings(layer))
+    compiled = config.get("compile_config")
+    training = _keras_config.read_training(compiled if isinstance(compiled, dict) else config)
+    assert all(isinstance(word, str) for word in keras_h5.training_words(training).values())
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "keras_h5"
 _MAX_PIECES = 10_000  # of one list of names
+_MAX_RATE: Final = 1e6  # what is larger is no rate
 _TOP = "top_level_model_weights"
 _OPTIMIZER = "optimizer_weights"
 _SLOT: Final = re.compile(
@@ -125,7 +126,7 @@ def training_words(training: Mapping[str, object]) -> dict[str, str]:
         rate = None
         if isinstance(settings, dict):
             rate = settings.get("learning_rate", settings.get("lr"))
-        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool) and abs(rate) < _MAX_RATE
         found["optimizer"] = f"{optimizer}, learning rate {rate:.6g}" if is_number else optimizer
     loss = training.get("loss")
     if isinstance(loss, dict):
