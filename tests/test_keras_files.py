@@ -482,6 +482,22 @@ def test_weights_behind_links_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_all_weights_behind_a_link_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(_sequential())
+        file["model_weights"] = h5py.ExternalLink("weights.h5", "/model_weights")
+    assert _refused(path) == (
+        "FILE: the group `model_weights` is behind a link to `weights.h5:/model_weights` (external), "
+        "which is not followed"
+    )
+
+
+def test_a_configuration_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = _h5(tmp_path / "x.h5", {}, model_config=5)
+    assert _refused(path) == "FILE: `model_config` of `/` is no text but 1 integers of 8 bytes"
+
+
 def test_links_that_no_weight_needs_are_told(tmp_path: Path) -> None:
     path = _h5(tmp_path / "x.h5", {"d": {"kernel:0": np.zeros(2)}})
     with h5py.File(path, "a") as file:
@@ -663,6 +679,11 @@ def test_other_hdf5_files_are_told_from_keras_files(tmp_path: Path) -> None:
     with pytest.raises(UnknownFormatError) as caught:
         formats.open_model(path)
     assert caught.value.hint == "in it: `temperature`, `wind`, `station`"
+    for name in ("layers", "vars"):
+        with h5py.File(path, "w") as file:
+            file[name] = [1.0]
+        with pytest.raises(UnknownFormatError, match="is an HDF5 file, but not one of Keras"):
+            formats.open_model(path)
 
 
 def test_truncated_fixtures_give_one_error(tmp_path: Path) -> None:

@@ -72,12 +72,11 @@ def read(path: str | os.PathLike[str]) -> Model:
     name = os.fspath(path)
     file = Hdf5(path)
     root = file.root
-    group = root.find("model_weights")
-    place = group if isinstance(group, Object) else root
+    place = _group(file, "model_weights") or root
     weights = [w for layer in [*_names(place, "layer_names"), _TOP] for w in _weights(file, place, layer)]
     layer_names = _names(place, "layer_names")
-    trained = root.find(_OPTIMIZER)
-    state = _listed(file, trained, "") if isinstance(trained, Object) else []
+    trained = _group(file, _OPTIMIZER)
+    state = [] if trained is None else _listed(file, trained, "")
     text = _text(root, "model_config")
     config = None if text is None else _keras_config.read_config(name, _keras_json.load(name, "model_config", text))
     keys = unique(weights)
@@ -156,9 +155,24 @@ def outside_risks(file: Hdf5) -> list[Risk]:
     return found
 
 
+def _group(file: Hdf5, name: str) -> Object | None:
+    """Return a group of the root, or None where there is none of that name."""
+    found = file.root.find(name)
+    if isinstance(found, Link):
+        return _object(file, found, name, "group")
+    return found if found is not None and found.is_group else None
+
+
 def _text(place: Object, name: str) -> str | None:
     attribute = place.attributes.get(name)
-    return None if attribute is None else attribute.text()
+    text = None if attribute is None else attribute.text()
+    if attribute is not None and text is None:
+        raise InputError(
+            f"{place.file.path}: `{name}` of `{place.name}` is no text but {attribute.dataspace.count:,} "
+            f"{attribute.datatype.title}",
+            evidence={"path": place.file.path, "name": name},
+        )
+    return text
 
 
 def _names(place: Object, name: str) -> list[str]:
