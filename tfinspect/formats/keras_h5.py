@@ -99,7 +99,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     return Model(
         name,
         FORMAT,
-        checkpoint=_checkpoint(name, file, weights, keys, state),
+        checkpoint=_checkpoint(name, weights, keys, state),
         signatures={"main": config.signature} if config is not None and config.signature is not None else {},
         layers=layers,
         training=training,
@@ -272,7 +272,7 @@ def state_role(name: str, dataset: Dataset) -> Role:
     return "bookkeeping" if dataset.shape == () else "slot"
 
 
-def _checkpoint(path: str, file: Hdf5, weights: list[Stored], keys: list[str], state: list[Stored]) -> Checkpoint:
+def _checkpoint(path: str, weights: list[Stored], keys: list[str], state: list[Stored]) -> Checkpoint:
     variables: dict[str, VariableInfo] = {}
     datasets: dict[str, Dataset] = {}
     by_word: dict[str, list[str]] = {}
@@ -286,7 +286,6 @@ def _checkpoint(path: str, file: Hdf5, weights: list[Stored], keys: list[str], s
         serves = _served(item, by_word, variables) if role == "slot" else ""
         variables[key] = variable(key, item.dataset, role, serves=serves)
         datasets[key] = item.dataset
-    del file
 
     def tensor(name: str) -> Tensor:
         return as_tensor(datasets[name])
