@@ -106,7 +106,7 @@ def recording(
 
     def record() -> verify_run.Recording:
         with make() as runner:
-            return verify_run.record(runner, fetches, feeds, path=path, sha256=sha256, progress=go_on)
+            return verify_run.record(runner, fetches, feeds, nudged=True, path=path, sha256=sha256, progress=go_on)
 
     with ThreadPoolExecutor(1, thread_name_prefix="tfinspect-reference") as pool:
         future = pool.submit(record)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfinspect.api.node_rows import NodeRow
     from tfinspect.api.stats import StatsRow
     from tfinspect.cli.terminal import Terminal
+    from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
     from tfinspect.ir.dtypes import DType
     from tfinspect.ir.shapes import Shape
@@ -80,6 +81,21 @@ def show_variables(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[V
     if terminal.is_tty or terminal.verbose or not found:
         total = format_nbytes(sum(v.nbytes for v in found))
         terminal.note(f"{plural(len(found), 'variable')}, {total}" + (f" ({counts})" if counts else ""))
+
+
+def read_stats(
+    terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]
+) -> tuple[list[StatsRow], TfinspectError | None]:
+    """Read the values of variables; return their figures, and one error for those that could not be read."""
+    from tfinspect.api import stats
+
+    rows = []
+    text = f"reading {plural(len(found), 'variable')}, {format_nbytes(sum(v.nbytes for v in found))}"
+    with terminal.progress(text) as say:
+        for row in stats.each(checkpoint, found):
+            rows.append(row)
+            say(f"{text}: {len(rows):,} done")
+    return rows, stats.failure(checkpoint.path, rows)
 
 
 def show_stats(terminal: Terminal, checkpoint: Checkpoint, rows: Sequence[StatsRow]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfinspect.errors import TfinspectError, VariableNotFoundError
@@ -89,6 +89,13 @@ class Checkpoint:
         self.files = files
         self.faults = faults
         self._tensor = tensor
+
+    def labelled(self, labels: Mapping[str, str]) -> Checkpoint:
+        """Return the same checkpoint with other labels, by name; the rest keep theirs."""
+        variables = {
+            name: replace(info, label=labels[name]) if name in labels else info for name, info in self.variables.items()
+        }
+        return Checkpoint(self.path, self.format, variables, self._tensor, self.files, self.faults)
 
     def variable(self, name: str) -> VariableInfo:
         """Return what is known of a variable.

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tfinspect.verify.weights import WeightsReport
 
 
+_NUDGE = 4.0  # rounding steps
+_NUDGED = "nudged"
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two tensors that should be the same.
@@ -81,11 +85,13 @@ class Recording:
         subject: file and runtime.
         runs: one a feed.
         again: arrays of other variants by variant and run number, for the runtime's own noise.
+        nudged: arrays by run number for feeds a few rounding steps away, for how far rounding carries.
     """
 
     subject: Subject
     runs: tuple[Run, ...]
     again: Mapping[str, Mapping[int, Mapping[str, npt.NDArray[Any]]]] = field(default_factory=dict)
+    nudged: Mapping[int, Mapping[str, npt.NDArray[Any]]] = field(default_factory=dict)
 
 
 def record(
@@ -95,6 +101,7 @@ def record(
     *,
     variants: Sequence[str] = ("default", "plain"),
     variant_runs: int = 3,
+    nudged: bool = False,
     path: str = "",
     sha256: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -108,6 +115,8 @@ def record(
         feeds: one mapping a run, in its own names.
         variants: the first runs over all feeds and is what is judged, the others only measure noise.
         variant_runs: how many feeds the other variants run over.
+        nudged: also run over feeds that are a few rounding steps away, which shows how far rounding can carry: variants
+            that sum in the same order do not.
         path: the file, for the report.
         sha256: of that file.
         progress: called with (runs done, runs in all) after each.
@@ -118,9 +127,9 @@ def record(
     """
     default, *others = variants
     runs: list[Run] = []
-    again: dict[str, dict[int, Mapping[str, npt.NDArray[Any]]]] = {variant: {} for variant in others}
+    again: dict[str, dict[int, Mapping[str, npt.NDArray[Any]]]] = {}
     errors: list[RuntimeFailedError] = []
-    total = len(feeds) + min(variant_runs, len(feeds)) * len(others)
+    total = len(feeds) + min(variant_runs, len(feeds)) * (len(others) + nudged)
     done = 0
     for feed in feeds:
         digest, shapes = _digest(feed.values()), tuple(np.shape(value) for value in feed.values())
@@ -137,16 +146,33 @@ def record(
     if errors and len(errors) == len(feeds) and not may_refuse:
         raise errors[0]
     answered = [number for number, run in enumerate(runs) if not run.refusal][:variant_runs]
-    for variant in others:
+    for variant in [*others, *([_NUDGED] if nudged else [])]:
+        again[variant] = {}
         for number in answered:
+            fed = _nudged(feeds[number], number) if variant == _NUDGED else feeds[number]
             try:
-                again[variant][number] = _named(fetches, runner.run(fetches, feeds[number], variant=variant))
+                answer = runner.run(fetches, fed, variant=default if variant == _NUDGED else variant)
+                again[variant][number] = _named(fetches, answer)
             except RuntimeFailedError:
                 break  # a variant may lack kernels (NCHW without oneDNN); less noise measured, a stricter tolerance
             done += 1
             if progress is not None:
                 progress(done, total)
-    return Recording(Subject(path, sha256, runner.runtime), tuple(runs), again)
+    off = again.pop(_NUDGED, {})
+    return Recording(Subject(path, sha256, runner.runtime), tuple(runs), again, off)
+
+
+def _nudged(feed: Mapping[str, npt.NDArray[Any]], seed: int) -> dict[str, npt.NDArray[Any]]:
+    """Return a feed whose floating-point values are up to a few rounding steps away, each in a direction of its own."""
+    rng = np.random.default_rng(seed)
+    nudged = {}
+    for name, value in feed.items():
+        array = np.asarray(value)
+        if array.dtype.kind == "f":
+            steps = rng.uniform(-_NUDGE, _NUDGE, array.shape) * np.finfo(array.dtype).eps
+            array = (array * (1 + steps)).astype(array.dtype)
+        nudged[name] = array
+    return nudged
 
 
 def _named(fetches: Sequence[str], answer: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -275,4 +301,5 @@ def _series(
         [frozenset(shape[0] for shape in reference.runs[number].shapes if shape) for number in common],
         {number: reference.runs[number].shapes for number in common}, frozenset(repeats),
         again(reference, names[0]), again(candidate, names[1]),
+        [(n, arrays[names[0]]) for n, arrays in reference.nudged.items() if n in set(common) and names[0] in arrays],
     )  # fmt: skip
