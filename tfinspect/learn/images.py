@@ -12,12 +12,14 @@ import re
 import stat
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import FileMissingError, InputError, LimitError, RuntimeUnavailableError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -42,7 +44,7 @@ class ImageFile:
     """One photo.
 
     Attributes:
-        path: the file.
+        path: the file, or what its driver opens it by.
         name: path from the folder, with `/` between parts; the same on every machine.
         label: number of its class.
     """
@@ -79,25 +81,46 @@ def image_folder(path: str | os.PathLike[str]) -> ImageFolder:
     top = os.fspath(path)
     if not Path(top).is_dir():
         raise FileMissingError(f"{top} is not a folder", evidence={"path": top})
+    names = [entry.name for entry in os.scandir(top) if not entry.is_dir()]
+    for sub in sorted(entry.name for entry in os.scandir(top) if entry.is_dir()):
+        for folder, folders, files in os.walk(Path(top, sub)):
+            folders.sort()
+            names += [Path(folder, name).relative_to(top).as_posix() for name in sorted(files)]
+    return grouped(top, names, lambda name: str(Path(top, name)))
+
+
+def grouped(top: str, names: Iterable[str], place: Callable[[str], str]) -> ImageFolder:
+    """Sort the files of a folder by class.
+
+    Args:
+        top: the folder.
+        names: paths of all files in it, `/` between parts, those of one class after each other.
+        place: gives what opens a file, by its name.
+
+    Raises:
+        UsageError: it has no sub-folder with images, or just one.
+    """
     found: dict[str, list[str]] = {}
     ignored: list[str] = []
-    for sub in sorted(entry.name for entry in os.scandir(top) if entry.is_dir() and not entry.name.startswith(".")):
-        for folder, folders, names in os.walk(Path(top, sub)):
-            folders.sort()
-            for name in sorted(names):
-                inside = Path(folder, name).relative_to(top).as_posix()
-                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                    found.setdefault(sub, []).append(inside)
-                else:
-                    ignored.append(inside)
-    loose = [entry.name for entry in os.scandir(top) if Path(entry.name).suffix.lower() in SUFFIXES]
+    loose = 0
+    for name in names:
+        sub, inside, _ = name.partition("/")
+        image = PurePosixPath(name).suffix.lower() in SUFFIXES
+        if not inside:
+            loose += image
+        elif sub.startswith("."):
+            continue
+        elif image and not PurePosixPath(name).name.startswith("."):
+            found.setdefault(sub, []).append(name)
+        else:
+            ignored.append(name)
     classes = tuple(found)
     if not classes:
         raise UsageError(
             f"{top} has no images in sub-folders",
-            details=[f"{len(loose):,} images stand in {top} itself"] if loose else [],
+            details=[f"{loose:,} images stand in {top} itself"] if loose else [],
             hint="make one sub-folder a class: daisy/, roses/, ...",
-            evidence={"path": top, "loose": len(loose)},
+            evidence={"path": top, "loose": loose},
         )
     if len(classes) == 1:
         raise UsageError(
@@ -105,9 +128,7 @@ def image_folder(path: str | os.PathLike[str]) -> ImageFolder:
             hint="make one sub-folder a class: daisy/, roses/, ...",
             evidence={"path": top, "classes": list(classes)},
         )
-    files = tuple(
-        ImageFile(str(Path(top, name)), name, label) for label, names in enumerate(found.values()) for name in names
-    )
+    files = tuple(ImageFile(place(name), name, label) for label, held in enumerate(found.values()) for name in held)
     return ImageFolder(top, classes, files, tuple(ignored))
 
 

@@ -38,7 +38,8 @@ _LOG_TAIL_NBYTES = 64 << 10
 _PIPE_NBYTES = 1 << 20  # the most an unprivileged process may ask for by default
 # absl's and TensorFlow's progress and warning lines, Python warnings, and what follows a fatal signal
 _NOISE = re.compile(
-    rb"^(\s*$|WARNING: All log messages before absl|[IW]0000 |E0000 .*cuda|\d{4}-\d\d-\d\d [\d:.]+: [IW] |"
+    rb"^(\s*$|\[?\d{4}-\d\d-\d\d [\d:,.]+(\t(INFO|WARNING)| [IW]) |WARNING: All log messages before absl|[IW]0000 |E0000 .*cuda|"
+    rb"\d{4}-\d\d-\d\d [\d:.]+: [IW] |"
     rb".*[a-zA-Z]+Warning: |\s+warnings\.warn|To enable the following instructions|Skipping registering GPU)"
 )
 
@@ -53,6 +54,7 @@ class Kind:
         packages: what must be installed, by the name it is imported under.
         purpose: what a person wanted who finds a package missing.
         environment: variables set in the child beside the usual ones.
+        extra: what pip installs it with.
     """
 
     name: str
@@ -60,10 +62,17 @@ class Kind:
     packages: tuple[str, ...]
     purpose: str
     environment: tuple[tuple[str, str], ...] = ()
+    extra: str = "export"
 
 
 # TensorFlow reads these when it is loaded, so what lacks oneDNN and threads is a process of its own
 _PLAIN = (("TF_ENABLE_ONEDNN_OPTS", "0"), ("TF_NUM_INTRAOP_THREADS", "1"))
+_QUIET_RAY = (
+    ("RAY_USAGE_STATS_ENABLED", "0"),
+    ("RAY_DATA_DISABLE_PROGRESS_BARS", "1"),
+    ("RAY_DISABLE_IMPORT_WARNING", "1"),
+    ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
+)
 _TENSORFLOW = Kind("tensorflow", "tfinspect.runtimes._tensorflow_child", ("tensorflow",), "running TensorFlow models")
 KINDS = {
     "tensorflow": _TENSORFLOW,
@@ -73,6 +82,9 @@ KINDS = {
     ),
     "tf2onnx": Kind(
         "tf2onnx", "tfinspect.runtimes._tf2onnx_child", ("tf2onnx", "tensorflow", "onnx"), "ONNX export", _PLAIN
+    ),
+    "ray": Kind(
+        "ray", "tfinspect.runtimes._ray_child", ("ray", "pyarrow", "onnxruntime"), "--engine ray", _QUIET_RAY, "ray"
     ),
 }
 
@@ -87,7 +99,7 @@ def require(kind: Kind) -> None:
         if not _is_installed(package):
             raise RuntimeUnavailableError(
                 f"{kind.purpose} needs {package}, which is not installed",
-                hint="pip install 'tfinspect[export]'",
+                hint=f"pip install 'tfinspect[{kind.extra}]'",
                 evidence={"package": package},
             )
 
