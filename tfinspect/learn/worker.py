@@ -38,10 +38,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The input of the trunk for one image, [height, width, channels]."""
+    """The input of the trunk for one image, [height, width, channels]; and its file where that is wanted too."""
 
     name: str
     values: Array
+    data: bytes = b""
 
 
 def _as(values: Array, dtype: str) -> Array:
@@ -115,3 +116,39 @@ class Worker:
             )
         values = found.reshape(size, -1).astype(np.float32, copy=False)
         return [Row(image.name, values[i]) for i, image in enumerate(images)]
+
+
+class GraphWorker:
+    """Computes features with a graph that decodes and prepares images by itself, one at a time.
+
+    Args:
+        job: what to compute; its recipe says the number of channels.
+        run: runs the graph on one image: its name, the bytes of the file and its pixels in, the bottleneck out.
+    """
+
+    def __init__(self, job: Job, run: Callable[[str, bytes, Array], Array]) -> None:
+        self.job = job
+        self._run = run
+
+    def prepare(self, name: str, data: bytes) -> Prepared | Failure:
+        """Decode an image, to know that it can be; may be called from many threads."""
+        try:
+            pixels = decode(data, name, channels=self.job.recipe.channels, fast_dct=self.job.fast_dct)
+        except TfinspectError as error:
+            return Failure(name, error.message)
+        except MemoryError:
+            return Failure(name, f"{name} does not fit into memory")
+        return Prepared(name, pixels, data)
+
+    def compute(self, images: Sequence[Prepared]) -> list[Row]:
+        """Return the features of images, in the same order.
+
+        Raises:
+            RuntimeFailedError: the runtime refused or died.
+        """
+        import numpy as np
+
+        return [
+            Row(image.name, self._run(image.name, image.data, image.values).reshape(-1).astype(np.float32, copy=False))
+            for image in images
+        ]
