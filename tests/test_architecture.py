@@ -27,7 +27,7 @@ LAYERS = {
     "learn": {"ir", "errors"},
     "cli": {"api", "formats", "ir", "errors", "verify"},
 }
-RUNTIMES = {"tensorflow", "tf2onnx", "keras", "tf_keras", "onnxruntime", "onnx"}
+RUNTIMES = {"tensorflow", "tf2onnx", "keras", "tf_keras", "onnxruntime", "onnx", "ray"}
 
 
 def _modules() -> list[Path]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from tfinspect.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -89,6 +89,10 @@ class FeatureCache:
 
     def __contains__(self, key: object) -> bool:
         return key in self._places
+
+    def keys(self) -> Iterable[bytes]:
+        """Return the content keys of all rows."""
+        return self._places.keys()
 
     def add(self, keys: Sequence[bytes], rows: Rows) -> None:
         """Keep rows; when this returns, a kill of this process cannot lose them.

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tfinspect.errors import (
     FileMissingError,
@@ -17,9 +17,6 @@ from tfinspect.errors import (
     UsageError,
 )
 from tfinspect.learn.images import MAX_NBYTES, ImageFolder, grouped, image_folder, read_image
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 _LOCAL: Final = frozenset({"file", "local"})
@@ -152,29 +149,8 @@ class Place:
             raise InputError(f"{path} is empty (0 bytes)", evidence={"path": path})
         return data
 
-    def copy(self, found: ImageFolder, target: Path, progress: Callable[[], None] = lambda: None) -> ImageFolder:
-        """Copy the photos to a folder of this machine, and return what stands there.
 
-        A file that cannot be read is left out, and so is the folder's entry for it: whoever reads it there finds it
-        missing.
-
-        Raises:
-            OSError: the disk is full.
-            RuntimeFailedError: the place cannot be reached.
-        """
-        for image in found.files:
-            place = target / image.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                data = self.read(image.path)
-            except (FileMissingError, InputError, LimitError):
-                continue
-            place.write_bytes(data)
-            progress()
-        return grouped(str(target), [image.name for image in found.files], lambda name: str(target / name))
-
-
-def _order(name: str) -> Sequence[tuple[bool, str]]:
+def _order(name: str) -> list[tuple[bool, str]]:
     """As a walk over folders goes: the classes by name; in each folder first its files, then its folders."""
     parts = PurePosixPath(name).parts
     return [(i < len(parts) - 1, part) for i, part in enumerate(parts)]

@@ -38,8 +38,8 @@ _LOG_TAIL_NBYTES = 64 << 10
 _PIPE_NBYTES = 1 << 20  # the most an unprivileged process may ask for by default
 # absl's and TensorFlow's progress and warning lines, Python warnings, and what follows a fatal signal
 _NOISE = re.compile(
-    rb"^(\s*$|\[?\d{4}-\d\d-\d\d [\d:,.]+(\t(INFO|WARNING)| [IW]) |WARNING: All log messages before absl|[IW]0000 |E0000 .*cuda|"
-    rb"\d{4}-\d\d-\d\d [\d:.]+: [IW] |"
+    rb"^(\s*$|\[?\d{4}-\d\d-\d\d [\d:,.]+(\t(INFO|WARNING)| [IW]) |WARNING: All log messages before absl|"
+    rb"[IW]0000 |E0000 .*cuda|\d{4}-\d\d-\d\d [\d:.]+: [IW] |"
     rb".*[a-zA-Z]+Warning: |\s+warnings\.warn|To enable the following instructions|Skipping registering GPU)"
 )
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tfinspect.errors import RuntimeFailedError, TfinspectError
+from tfinspect.errors import InputError, RuntimeFailedError, TfinspectError
 from tfinspect.runtimes import _onnx_child
 from tfinspect.runtimes._messages import decode, encode
 from tfinspect.runtimes._reports import message_lines, report
@@ -98,7 +98,7 @@ def _join(address: str | None, cpus: int, temporary: str) -> None:
 
 
 def _dataset(run: _Run, params: Mapping[str, Any], arrays: list[Array], workers: int, *, several: bool) -> Any:  # noqa: ANN401 - Ray's
-    import pyarrow
+    import pyarrow as pa
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -107,7 +107,7 @@ def _dataset(run: _Run, params: Mapping[str, Any], arrays: list[Array], workers:
     columns = (range(len(params["names"])), params["names"], params["paths"])
     size = params["block"]
     tables = [
-        pyarrow.table({name: column[at : at + size] for name, column in zip(_ITEM_COLUMNS, columns, strict=True)})
+        pa.table({name: column[at : at + size] for name, column in zip(_ITEM_COLUMNS, columns, strict=True)})
         for at in range(0, len(params["names"]), size)
     ]
     dataset = ray.data.from_arrow(tables)
@@ -115,7 +115,8 @@ def _dataset(run: _Run, params: Mapping[str, Any], arrays: list[Array], workers:
         # only this machine may have the files: read here, compute anywhere
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         dataset = dataset.map_batches(
-            _Reader(params["work"], params["params"]),
+            _read_block,
+            fn_kwargs={"work": params["work"], "params": params["params"]},
             batch_size=None,
             num_cpus=0,
             label_selector=here,
@@ -197,34 +198,18 @@ def _work(name: str) -> Any:  # noqa: ANN401 - a module with `reader` and `compu
     return importlib.import_module(name)
 
 
-class _Reader:
-    """Adds to each item the bytes of its file, or why they cannot be read."""
-
-    def __init__(self, work: str, params: Mapping[str, Any]) -> None:
-        self.work, self.params = work, params
-        self._read: Callable[[str], bytes] | None = None
-
-    def __getstate__(self) -> tuple[str, Mapping[str, Any]]:
-        """Travel without what is open."""
-        return self.work, self.params
-
-    def __setstate__(self, state: tuple[str, Mapping[str, Any]]) -> None:
-        """Arrive."""
-        self.__init__(*state)  # type: ignore[misc] # that is what arriving is
-
-    def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
-        """Read a block."""
-        if self._read is None:
-            self._read = _work(self.work).reader(self.params)
-        data, reasons = [], []
-        for path in batch["path"].tolist():
-            try:
-                data.append(self._read(path))
-                reasons.append("")
-            except TfinspectError as error:
-                data.append(b"")
-                reasons.append(error.message)
-        return {**batch, "data": np.array([*data, None], object)[:-1], "reason": np.array(reasons, object)}
+def _read_block(batch: Mapping[str, Array], work: str, params: Mapping[str, Any]) -> dict[str, Array]:
+    """Add to each item the bytes of its file, or why they cannot be read."""
+    read: Callable[[str], bytes] = _work(work).reader(params)
+    data, reasons = [], []
+    for path in batch["path"].tolist():
+        try:
+            data.append(read(path))
+            reasons.append("")
+        except TfinspectError as error:
+            data.append(b"")
+            reasons.append(error.message)
+    return {**batch, "data": _objects(data), "reason": _objects(reasons)}
 
 
 class _Actor:
@@ -237,8 +222,12 @@ class _Actor:
         for name, data in ray.get(files[0]).items():
             Path(self._folder.name, name).write_bytes(data)
         module = _work(work)
-        self._read: Callable[[str], bytes] = module.reader(params)
-        self._compute = module.computer(params, ray.get(arrays[0]), self._run_model)
+        self._refusal: dict[str, Any] | None = None
+        try:
+            self._read: Callable[[str], bytes] = module.reader(params)
+            self._compute = module.computer(params, ray.get(arrays[0]), self._run_model)
+        except TfinspectError as error:  # the answer to every block: an actor that cannot start would be tried for ever
+            self._refusal = report(error)
         self._about = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -254,12 +243,14 @@ class _Actor:
         """Do a block; whatever fails becomes an answer, and ends it all over there."""
         numbers = batch["number"].tolist()
         header: dict[str, Any] = {"worker": self._about, "numbers": numbers}
+        if self._refusal is not None:
+            return _row(encode({**header, "error": self._refusal}))
         try:
             result, arrays = self._compute(list(self._items(batch)))
             pieces = encode({**header, "result": result}, arrays)
         except Exception as error:  # noqa: BLE001 - a report of it is the answer
             pieces = encode({**header, "error": report(error)})
-        return {"part": np.array([b"".join(pieces), None], object)[:-1]}
+        return _row(pieces)
 
     def _items(self, batch: Mapping[str, Array]) -> Iterator[tuple[str, Callable[[], bytes]]]:
         for i, (name, path) in enumerate(zip(batch["name"].tolist(), batch["path"].tolist(), strict=True)):
@@ -274,13 +265,22 @@ class _Actor:
             self._folder.cleanup()
 
 
+def _row(pieces: Sequence[memoryview]) -> dict[str, Array]:
+    return {"part": _objects([b"".join(pieces)])}
+
+
+def _objects(values: Sequence[object]) -> Array:
+    """An array of Python objects; NumPy would make one of bytes, and cut zeros off."""
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found
+
+
 def _from(read: Callable[[str], bytes], path: str) -> Callable[[], bytes]:
     return lambda: read(path)
 
 
 def _held(data: bytes, reason: str, path: str) -> Callable[[], bytes]:
-    from tfinspect.errors import InputError
-
     def give() -> bytes:
         if reason:
             raise InputError(reason, evidence={"path": path})

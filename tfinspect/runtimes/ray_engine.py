@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tfinspect.errors import RuntimeFailedError, counted
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
 CLIENT_SCHEME: Final = "ray://"
 _STOP_SECONDS: Final = 30.0
+_LOGS_READ, _LINES_KEPT = 4, 8
+
+
+def address() -> str:
+    """Return where the cluster is that `RAY_ADDRESS` names; empty where Ray is to be started here."""
+    found = os.environ.get(ADDRESS_VARIABLE, "")
+    return "" if found == "local" else found
 
 
 class Work(Protocol):
@@ -132,7 +140,7 @@ class Spread:
             "workers": workers,
             "block": block,
             "near": near,
-            "address": os.environ.get(ADDRESS_VARIABLE) or None,
+            "address": address() or None,
             "cpus": workers or len(os.sched_getaffinity(0)),
         }
         self._temporary = ""
@@ -144,14 +152,15 @@ class Spread:
             RuntimeFailedError: the cluster cannot be joined, or Ray not be started.
         """
         # short, because the names of sockets are built on it, and those have 107 bytes
-        self._temporary = tempfile.mkdtemp(prefix="tfi-", dir=os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
+        self._temporary = tempfile.mkdtemp(prefix=f"tfi-{os.getpid()}-", dir=os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
         try:
             found, _ = self._child.call("start", {**self._params, "temporary": self._temporary}, self._arrays)
         except BaseException:
             self._end()
             raise
-        address = str(self._params["address"] or "")
-        return Cluster(found["ray"], found["nodes"], found["cpus"], found["workers"], address)
+        return Cluster(
+            found["ray"], found["nodes"], found["cpus"], found["workers"], str(self._params["address"] or "")
+        )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Leave the cluster."""
@@ -166,6 +175,12 @@ class Spread:
         self._child.stop()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
+    def _last_words(self) -> list[str]:
+        """Return the last lines that workers of a Ray of our own wrote."""
+        logs = sorted(Path(self._temporary).glob("session_*/logs/worker-*.err"), key=lambda path: path.stat().st_mtime)
+        lines = [line for path in logs[-_LOGS_READ:] for line in path.read_text(errors="replace").splitlines()]
+        return [line for line in lines if line.strip() and not line.startswith(":")][-_LINES_KEPT:]
+
     def parts(self) -> Iterator[Part]:
         """Yield the answers as they come; each item is answered exactly once.
 
@@ -177,14 +192,21 @@ class Spread:
         left = set(range(self._total))
         last = time.monotonic()
         while True:
-            found, arrays = self._child.call("following", {})
+            try:
+                found, arrays = self._child.call("following", {})
+            except RuntimeFailedError as error:
+                if not error.details:
+                    error.details = tuple(self._last_words())
+                raise
             if found["done"]:
                 break
             part = found["part"]
             if part is None:
                 if time.monotonic() - last > self._time_limit:
                     raise RuntimeFailedError(
-                        f"Ray has given no answer for {self._time_limit:g} s", details=_last_words(self._temporary)
+                        f"Ray has given no answer for {self._time_limit:g} s",
+                        details=self._last_words(),
+                        evidence={"runtime": "ray", "seconds": self._time_limit},
                     )
                 continue
             last = time.monotonic()
@@ -212,7 +234,3 @@ def _check_versions(worker: Mapping[str, Any], wanted: Mapping[str, str]) -> Non
                 hint="the same versions everywhere give the same features: pip install 'tfinspect[ray]'",
                 evidence={"host": worker["host"], "package": name, "there": there, "here": here},
             )
-
-
-def _last_words(folder: str) -> list[str]:
-    return [f"its logs: {folder}"] if folder else []

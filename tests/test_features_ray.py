@@ -1,0 +1,281 @@
+"""Features over Ray: the same rows as on one machine, whoever computes them and whoever dies."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from tfinspect import runtimes
+from tfinspect.api import features_ray
+from tfinspect.errors import FileMissingError, RuntimeUnavailableError, UsageError
+from tfinspect.learn.cache import FeatureCache
+from tfinspect.learn.extract import extract
+from tfinspect.learn.images import image_folder
+from tfinspect.learn.job import Job
+from tfinspect.learn.preprocess import Recipe
+from tfinspect.learn.remote import Place, is_url
+from tfinspect.learn.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tfinspect.learn.extract import Extraction, Progress
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="ray is not installed: pip install 'tfinspect[ray]'")
+SIZE, BATCH = 48, 4
+
+
+def write_trunk(path: Path) -> Path:
+    """Two convolutions and a dense layer, of random weights: enough that rounding would show."""
+    rng = np.random.default_rng(7)
+    shapes = {"a": (16, 3, 5, 5), "b": (32, 16, 3, 3), "c": (32, 40)}
+    weights = [numpy_helper.from_array(rng.normal(0, 0.2, s).astype(np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("Transpose", ["input:0"], ["x"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["x", "a"], ["y"], strides=[2, 2]),
+        helper.make_node("Relu", ["y"], ["z"]),
+        helper.make_node("Conv", ["z", "b"], ["u"], strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["u"], ["v"]),
+        helper.make_node("Flatten", ["v"], ["w"]),
+        helper.make_node("MatMul", ["w", "c"], ["pool:0"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "trunk",
+        [helper.make_tensor_value_info("input:0", TensorProto.FLOAT, ["n", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("pool:0", TensorProto.FLOAT, ["n", 40])],
+        weights,
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def write_photos(folder: Path, count: int) -> Path:
+    """Three classes of noise in several formats; broken ones, an empty one and two of the same content among them."""
+    rng = np.random.default_rng(3)
+    for i in range(count):
+        place = folder / ("daisy", "roses/wild", "tulips")[i % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 255, (20 + i % 7, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((90, 70)).save(place / f"{i:03}.{('jpg', 'png', 'gif')[i % 3]}")
+    (folder / "daisy/005.jpg").write_bytes((folder / "daisy/000.jpg").read_bytes())
+    (folder / "daisy/damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    (folder / "tulips/empty.png").write_bytes(b"")
+    (folder / "tulips/notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"), 120)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    recipe = Recipe((SIZE, SIZE), mean=(127.5,), scale=(1 / 127.5,))
+    return Job(str(write_trunk(tmp_path / "trunk.onnx")), "input:0", "pool:0", recipe, batch=BATCH)
+
+
+def locally(photos: Path, job: Job, folder: Path) -> tuple[Extraction, Any]:
+    runner = runtimes.onnx_model(job.model)
+    worker = Worker(job, lambda batch: runner.run([job.output], {job.input: batch})[0])
+    with FeatureCache(folder) as cache:
+        done = extract(image_folder(photos).files, cache, worker, workers=2)
+        return done, rows_of(done, cache)
+
+
+def rows_of(done: Extraction, cache: FeatureCache) -> Any:
+    return np.concatenate(list(cache.rows([key for key in done.keys if key is not None])))
+
+
+def test_a_folder_behind_a_url_has_the_same_names_in_the_same_order(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    names = ["b/a.jpg", "b/sub/a.jpg", "b/sub-x/b.png", "b/z.jpg", "b/.hidden.jpg", "a/Sub/1.jpg", "a/1.jpg", "a/x.txt",
+             ".git/x.jpg", "a b/ü.webp", "top.jpg", "b/sub/.deep/k.gif"]  # fmt: skip
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in names:
+            file.write(folder / name, f"in/{name}")
+    wanted = image_folder(folder)
+    for url in (str(folder), f"file://{folder}", f"zip://in::{archive}", f"zip://in::file://{archive}"):
+        place = Place(url)
+        found = place.folder()
+        assert [(f.name, f.label) for f in found.files] == [(f.name, f.label) for f in wanted.files]
+        assert (found.classes, sorted(found.ignored)) == (wanted.classes, sorted(wanted.ignored))
+        assert [place.read(f.path) for f in found.files] == [f.name.encode() for f in wanted.files]
+        assert place.local
+        assert not place.private
+
+
+@pytest.mark.parametrize(
+    ("url", "cls", "message"),
+    [
+        ("nosuch://bucket/photos", UsageError, "nosuch://bucket/photos is of a kind that fsspec does not know"),
+        ("file:///nowhere/photos", FileMissingError, "/nowhere/photos is not a folder"),
+        ("memory://nowhere", FileMissingError, "memory://nowhere is not a folder"),
+        ("zip://in::/nowhere.zip", FileMissingError, "zip://in::/nowhere.zip cannot be opened: [Errno 2] No such file or directory: '/nowhere.zip'"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_one_line(url: str, cls: type[Exception], message: str) -> None:
+    pytest.importorskip("fsspec")
+    with pytest.raises(cls) as caught:
+        Place(url).folder()
+    assert str(caught.value) == message
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(RuntimeUnavailableError) as caught:
+        Place("s3://bucket/photos")
+    assert str(caught.value) == "s3://bucket/photos cannot be opened: Install s3fs to access S3"
+    assert caught.value.hint == "pip install s3fs"
+
+
+def test_a_place_without_classes(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/loose/a.jpg", b"x")
+    with pytest.raises(UsageError, match=r"^memory://loose has no images in sub-folders\n1 images stand in"):
+        Place("memory://loose").folder()
+    memory.pipe("/single/daisy/a.jpg", b"x")
+    with pytest.raises(UsageError, match=r"^memory://single has images of one class only, `daisy`"):
+        Place("memory://single").folder()
+
+
+def test_a_folder_with_a_strange_name_is_no_url(tmp_path: Path) -> None:
+    (tmp_path / "s3::x").mkdir()
+    assert not is_url(tmp_path / "s3::x")
+    assert not is_url("photos")
+    assert is_url("s3://bucket")
+    assert is_url("simplecache::s3://bucket")
+
+
+def test_without_ray_the_command_that_installs_it(
+    photos: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    runtimes.shutdown()
+    with FeatureCache(tmp_path / "cache") as cache, pytest.raises(RuntimeUnavailableError) as caught:
+        features_ray.extract(image_folder(photos).files, Place(photos), cache, job)
+    assert str(caught.value) == "--engine ray needs ray, which is not installed"
+    assert caught.value.hint == "pip install 'tfinspect[ray]'"
+
+
+def test_local_files_and_a_cluster_that_does_not_see_them(
+    photos: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with (
+        FeatureCache(tmp_path / "cache") as cache,
+        pytest.raises(UsageError, match="a cluster behind ray://head:10001"),
+    ):
+        features_ray.extract(image_folder(photos).files, Place(photos), cache, job)
+
+
+def test_a_block_on_a_worker(photos: Path, job: Job) -> None:
+    """What a worker does, without Ray around it."""
+    files = [file for file in image_folder(photos).files if file.name.startswith("daisy/")]
+    assert [files[i].name for i in (0, 2, -1)] == ["daisy/000.jpg", "daisy/005.jpg", "daisy/damaged.jpg"]
+    runner = runtimes.onnx_model(job.model)
+
+    def run(name: str, output: str, feeds: dict[str, Any]) -> Any:
+        assert name == "trunk.onnx"
+        return runner.run([output], feeds)[0]
+
+    params = {"folder": str(photos), "job": features_ray._job_json(job)}
+    read = features_ray.reader(params)
+    items = [(file.name, lambda file=file: read(file.path)) for file in files]
+    none = np.empty((0, 16), np.uint8)
+    result, (keys, rows) = features_ray.computer(params, [none], run)(items)
+    assert result["fresh"] == [0, 1, *range(3, len(files) - 1)]
+    assert rows.shape == (len(files) - 2, 40)
+    ((place, reason),) = result["failures"]
+    assert (place, reason[:43]) == (len(files) - 1, "daisy/damaged.jpg is a damaged JPEG image: ")
+    assert keys[0].tobytes() == keys[2].tobytes()
+    known = keys[result["fresh"]]
+    again, (keys_again, no_rows) = features_ray.computer(params, [np.array(sorted(known.tolist()), np.uint8)], run)(
+        items
+    )
+    assert again["fresh"] == []
+    assert again["failures"] == result["failures"]
+    assert no_rows.size == 0
+    assert np.array_equal(keys, keys_again)
+
+
+@pytest.fixture
+def own_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    yield
+    runtimes.shutdown()
+
+
+@needs_ray
+@pytest.mark.ray
+@pytest.mark.usefixtures("own_ray")
+def test_two_workers_share_the_images_and_one_is_killed(photos: Path, job: Job, tmp_path: Path) -> None:
+    wanted, rows = locally(photos, job, tmp_path / "local")
+    assert [failure.name for failure in wanted.failures] == ["daisy/damaged.jpg", "tulips/empty.png"]
+    files = image_folder(photos).files
+    killed: list[tuple[int, int]] = []
+
+    def kill(state: Progress) -> None:
+        assert isinstance(state, features_ray.RayProgress)
+        if len(state.workers) == 2 and not killed:
+            (_, pid), _ = min(state.workers.items(), key=lambda item: item[1])
+            thread = threading.Thread(target=os.kill, args=(pid, signal.SIGKILL))
+            thread.start()
+            thread.join()
+            killed.append((pid, state.done))
+
+    with FeatureCache(tmp_path / "ray") as cache:
+        done = features_ray.extract(files, Place(photos), cache, job, workers=2, progress=kill)
+        found = rows_of(done, cache)
+        again = features_ray.extract(files, Place(photos), cache, job, workers=2)
+    ((pid, at),) = killed
+    assert at < len(files) - 2 * BATCH
+    assert not Path(f"/proc/{pid}").exists()
+    assert pid in [worker.pid for worker in done.workers]
+    assert len(done.workers) >= 2
+    assert sum(worker.images for worker in done.workers) == len(files)
+    assert done.keys == wanted.keys
+    assert done.failures == wanted.failures
+    assert (done.computed, done.cached) == (wanted.computed, wanted.cached)
+    assert found.dtype == rows.dtype == np.float32
+    assert found.tobytes() == rows.tobytes()
+    assert (again.keys, again.failures, again.computed) == (wanted.keys, wanted.failures, 0)
+    deadline = time.monotonic() + 20
+    while (left := ray_processes()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left == []
+
+
+def ray_processes() -> list[str]:
+    """Ray's processes that this one has started: they stand in its session folder, or carry its name."""
+    mark = f"tfi-{os.getpid()}-".encode()
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes()
+            environment = (place.parent / "environ").read_bytes()
+        except OSError:
+            continue
+        if mark in words or mark in environment:
+            found.append(words.decode(errors="replace"))
+    return found
