@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from tfinspect.learn.job import Job
     from tfinspect.learn.worker import Failure
 
+__all__ = ["DEFAULT_BATCH", "Engine", "FeaturesReport", "Images", "Progress", "features", "list_images", "open_engine"]
+
 DEFAULT_BATCH: Final = 32
 _CHECKED_IMAGES: Final = 6
 _FEW_IMAGES: Final = 2

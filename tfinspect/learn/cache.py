@@ -14,9 +14,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import struct
 import time
 import zlib
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -39,6 +41,7 @@ _CHECK_NBYTES: Final = 4
 _ELEMENT_NBYTES: Final = 4
 _MAX_WIDTH: Final = 1 << 26
 _CHUNK_NBYTES: Final = 4 << 20
+_OPEN_FILES: Final = 16
 _NUMBER_BITS: Final = 40  # of a record in its file; the file's own number stands above
 
 
@@ -57,10 +60,11 @@ class FeatureCache:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.width = 0
-        self._files: list[int] = []
+        self._paths: list[Path] = []
+        self._open: OrderedDict[int, int] = OrderedDict()  # descriptors, by number of the file
         self._places: dict[bytes, int] = {}
-        self._own = -1
-        self._own_count = 0
+        self._own = -1  # descriptor of the file that this run writes
+        self._own_number = self._own_count = 0
         with self._output_errors():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
@@ -78,10 +82,13 @@ class FeatureCache:
 
     def close(self) -> None:
         """Close the files."""
-        for descriptor in self._files:
+        for descriptor in self._open.values():
             os.close(descriptor)
-        self._files.clear()
+        self._open.clear()
+        self._paths.clear()
         self._places.clear()
+        if self._own >= 0:
+            os.close(self._own)
         self._own = -1
 
     def __len__(self) -> int:
@@ -122,9 +129,9 @@ class FeatureCache:
         with self._output_errors():
             if self._own < 0:
                 self._start()
-            _write(self._files[self._own], b"".join(pieces))
+            _write(self._own, b"".join(pieces))
         for key in keys:
-            self._places.setdefault(key, self._own << _NUMBER_BITS | self._own_count)
+            self._places.setdefault(key, self._own_number << _NUMBER_BITS | self._own_count)
             self._own_count += 1
 
     def rows(self, keys: Sequence[bytes]) -> Iterator[Rows]:
@@ -136,26 +143,22 @@ class FeatureCache:
         """
         import numpy as np
 
-        size = self._record_nbytes
+        size = _record_nbytes(self.width)
         step = max(1, _CHUNK_NBYTES // size)
         for start in range(0, len(keys), step):
             part = keys[start : start + step]
             found = np.empty((len(part), self.width), "<f4")
             for i, key in enumerate(part):
                 place = self._places[key]
-                descriptor = self._files[place >> _NUMBER_BITS]
                 number = place & ((1 << _NUMBER_BITS) - 1)
                 offset = _HEADER.size + number * size + KEY_NBYTES + _CHECK_NBYTES
                 with self._output_errors():
+                    descriptor = self._descriptor(place >> _NUMBER_BITS)
                     data = os.pread(descriptor, size - KEY_NBYTES - _CHECK_NBYTES, offset)
                 if len(data) != self.width * _ELEMENT_NBYTES:
                     raise OutputError(f"{self.folder} was cut short while it was read", evidence=self._evidence())
                 found[i] = np.frombuffer(data, "<f4")
             yield found.astype(np.float32, copy=False)
-
-    @property
-    def _record_nbytes(self) -> int:
-        return KEY_NBYTES + _CHECK_NBYTES + self.width * _ELEMENT_NBYTES
 
     def _evidence(self) -> dict[str, object]:
         return {"path": str(self.folder)}
@@ -166,30 +169,38 @@ class FeatureCache:
             path = self.folder / f"{name}-{number}{SUFFIX}"
             with contextlib.suppress(FileExistsError):
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._files.append(os.open(path, flags, 0o600))
-                self._own = len(self._files) - 1
-                _write(self._files[self._own], _HEADER.pack(_MAGIC, self.width, 0))
+                self._own = os.open(path, flags, 0o600)
+                self._own_number = len(self._paths)
+                self._paths.append(path)
+                _write(self._own, _HEADER.pack(_MAGIC, self.width, 0))
                 return
         raise FileExistsError(17, "no name is free", str(self.folder))
 
     def _index(self, path: Path) -> None:
         """Take in the whole records of a file that another run wrote, or is writing."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return  # removed meanwhile, or somebody else's: those images are computed again
-        with os.fdopen(os.dup(descriptor), "rb") as file:
+        number = len(self._paths)
+        # removed meanwhile, somebody else's, no file at all: those images are computed again
+        with contextlib.suppress(OSError), os.fdopen(_open(path), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return
             header = file.read(_HEADER.size)
             magic, width, _ = _HEADER.unpack(header) if len(header) == _HEADER.size else (b"", 0, 0)
-            if magic == _MAGIC and 0 < width <= _MAX_WIDTH and self.width in (0, width):
-                self.width = width
-                number = len(self._files)
-                for count, (key, whole) in enumerate(_records(file, self._record_nbytes)):
-                    if whole:
-                        self._places.setdefault(key, number << _NUMBER_BITS | count)
-                self._files.append(descriptor)
+            if magic != _MAGIC or not 0 < width <= _MAX_WIDTH or self.width not in (0, width):
                 return
-        os.close(descriptor)
+            self._paths.append(path)
+            for count, (key, whole) in enumerate(_records(file, _record_nbytes(width))):
+                if whole:
+                    self.width = width
+                    self._places.setdefault(key, number << _NUMBER_BITS | count)
+
+    def _descriptor(self, number: int) -> int:
+        """Open a file for reading; only a few stay open."""
+        if number not in self._open:
+            if len(self._open) >= _OPEN_FILES:
+                os.close(self._open.popitem(last=False)[1])
+            self._open[number] = _open(self._paths[number])
+        self._open.move_to_end(number)
+        return self._open[number]
 
     @contextlib.contextmanager
     def _output_errors(self) -> Iterator[None]:
@@ -202,6 +213,14 @@ class FeatureCache:
                 hint="another folder: --cache DIR, or --no-cache",
                 evidence={**self._evidence(), "errno": error.errno},
             ) from error
+
+
+def _record_nbytes(width: int) -> int:
+    return KEY_NBYTES + _CHECK_NBYTES + width * _ELEMENT_NBYTES
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _records(file: Any, size: int) -> Iterator[tuple[bytes, bool]]:  # noqa: ANN401 - a binary file

@@ -28,8 +28,7 @@ from tfinspect.errors import ExitStatus, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tfinspect.api.features import FeaturesReport
-    from tfinspect.learn.extract import Progress
+    from tfinspect.api.features import FeaturesReport, Progress
 
 _SECONDS_BETWEEN = 0.1
 _MINUTE = 60
