@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tfinspect import __version__, runtimes
 from tfinspect.api import check_features, proof
@@ -21,8 +21,9 @@ from tfinspect.formats import features as features_format
 from tfinspect.ir.features import SPLITS
 from tfinspect.learn.cache import FeatureCache
 from tfinspect.learn.extract import Progress, extract
-from tfinspect.learn.images import decode, image_folder, read_image
+from tfinspect.learn.images import decode
 from tfinspect.learn.label_table import read_label_table
+from tfinspect.learn.remote import Place
 from tfinspect.learn.split import splits
 from tfinspect.learn.worker import GraphWorker, Worker
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tfinspect.api.features_ray import RayExtraction, RayWorker
     from tfinspect.api.load import PathLike
     from tfinspect.ir.features import Split
     from tfinspect.ir.graph import Graph
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_BATCH", "Engine", "FeaturesReport", "Images", "Progress", "features", "list_images", "open_engine"]
 
+EngineName = Literal["local", "ray"]
 DEFAULT_BATCH: Final = 32
 _CHECKED_IMAGES: Final = 6
 _FEW_IMAGES: Final = 2
@@ -55,7 +58,7 @@ class Images:
     """The photos that features are wanted of.
 
     Attributes:
-        folder: where they stand.
+        place: where they stand.
         files: the images.
         classes: names of the classes, or of the quantities.
         labels: one row an image, as `ir.features.Features.labels`.
@@ -63,7 +66,7 @@ class Images:
         warnings: what may not be as it was meant.
     """
 
-    folder: str
+    place: Place
     files: tuple[ImageFile, ...]
     classes: tuple[str, ...]
     labels: npt.NDArray[Any]
@@ -89,6 +92,8 @@ class FeaturesReport:
         seconds: wall time of reading, decoding and computing.
         warnings: what may not be as it was meant.
         notes: what was concluded, in words.
+        engine: `local` or `ray`.
+        workers: processes of Ray that shared the images.
     """
 
     output: str
@@ -104,6 +109,8 @@ class FeaturesReport:
     seconds: float
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    engine: EngineName = "local"
+    workers: tuple[RayWorker, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -131,7 +138,7 @@ def list_images(
     """List the photos of a folder with one sub-folder a class, or those that a table of labels names.
 
     Args:
-        folder: the folder.
+        folder: the folder, or the fsspec URL of one.
         labels: a table; see `learn.label_table`.
         limit: take this many, spread over the classes.
         validation: share of images that the training is watched on.
@@ -148,15 +155,18 @@ def list_images(
     warnings: list[str] = []
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} leaves no images")
+    place = Place(folder)
     if labels is not None:
-        table = read_label_table(labels, folder)
+        if place.remote:
+            raise UsageError(f"a table of labels goes with a folder on this machine, not with {place.path}")
+        table = read_label_table(labels, place.path)
         files, classes, values = table.files, table.classes, table.labels
         chosen = list(range(len(files)))[:limit]
     else:
-        found = image_folder(folder)
+        found = place.folder()
         files, classes = found.files, found.classes
         values = np.array([file.label for file in files], np.int64)
-        warnings += _empty_classes(found.path, classes)
+        warnings += [] if place.remote else _empty_classes(found.path, classes)
         if found.ignored:
             warnings.append(f"{counted(len(found.ignored), 'file')} left out, no images by name: {found.ignored[0]}")
         chosen = _spread(files, limit)
@@ -168,7 +178,7 @@ def list_images(
         ]
     taken = tuple(files[i] for i in chosen)
     split = splits([file.name for file in taken], validation=validation, test=test, salt=split_seed)
-    return Images(os.fspath(folder), taken, classes, values[chosen], split, tuple(warnings))
+    return Images(place, taken, classes, values[chosen], split, tuple(warnings))
 
 
 def _empty_classes(folder: str, classes: Sequence[str]) -> list[str]:
@@ -201,6 +211,7 @@ def features(
     bgr: bool | None = None,
     settings: Sequence[str] = (),
     runtime: Runtime = "onnxruntime",
+    engine: EngineName = "local",
     batch: int = DEFAULT_BATCH,
     workers: int | None = None,
     validation: float = 0.1,
@@ -223,7 +234,7 @@ def features(
 
     Args:
         model: a graph, or anything `open_graph` opens.
-        folder: with one sub-folder a class.
+        folder: with one sub-folder a class; for the engine `ray` also the fsspec URL of one.
         output: the `.npz` to write.
         bottleneck: the tensor, `name` or `name:index`.
         inputs: the tensor that takes images; none: what the graph itself says.
@@ -233,8 +244,9 @@ def features(
         bgr: whether blue comes first.
         settings: `NAME=VALUE`, placeholders to fix.
         runtime: what computes.
+        engine: `local`, or `ray`: a cluster (`RAY_ADDRESS`), or all processors of this machine.
         batch: images computed together.
-        workers: threads that read and decode; default: one a processor.
+        workers: threads that read and decode, or Ray's processes; default: one a processor.
         validation: share of images that the training is watched on.
         test: share of images that the result is judged on.
         split_seed: another text gives another split.
@@ -262,6 +274,7 @@ def features(
         raise UsageError("--batch and --workers take numbers from 1 up")
     if not dry_run:
         _atomic.ensure_absent(output, force=force)
+    _check_engine(engine, runtime, folder)
     images = list_images(folder, labels=labels, limit=limit, validation=validation, test=test, split_seed=split_seed)
     with phase("reading the graph"):
         trunk = open_trunk(
@@ -271,23 +284,60 @@ def features(
         root = cache_folder(cache) if keep else Path(stack.enter_context(_scratch()))
         if dry_run:
             return _planned(images, trunk, runtime, root)
-        engine = stack.enter_context(open_engine(trunk, root, runtime=runtime, batch=batch, phase=phase))
-        kept = stack.enter_context(FeatureCache(engine.folder))
-        agreement = engine.agreement
-        if agreement is None and engine.checked:
+        _refuse_by_itself(trunk, engine)
+        opened = stack.enter_context(open_engine(trunk, root, runtime=runtime, batch=batch, phase=phase))
+        if engine == "ray" and opened.runtime != "onnxruntime":
+            raise UsageError("--engine ray runs onnxruntime only", details=opened.notes, hint="--engine local")
+        kept = stack.enter_context(FeatureCache(opened.folder))
+        agreement = opened.agreement
+        if agreement is None and opened.checked:
             with phase("comparing with TensorFlow"):
-                agreement = _compare(images, trunk, engine)
+                agreement = _compare(images, trunk, opened)
             if agreement is not None and agreement.passed:
-                check_features.remember(engine.folder, agreement)
+                check_features.remember(opened.folder, agreement)
         start = time.perf_counter()
         if agreement is not None and not agreement.passed:
-            return _report(images, trunk, engine, None, agreement, 0.0, kept.width)
-        done = extract(images.files, kept, engine.worker, workers=workers or os.cpu_count() or 1, progress=progress)
+            return _report(images, trunk, opened, None, agreement, 0.0, kept.width)
+        done: Extraction | RayExtraction
+        if engine == "ray":
+            with phase("starting Ray"):
+                done = _over_ray(images, kept, opened.worker.job, workers, progress)
+        else:
+            done = extract(images.files, kept, opened.worker, workers=workers or os.cpu_count() or 1, progress=progress)
         seconds = time.perf_counter() - start
         _refuse_nothing(images, done)
-        report = _report(images, trunk, engine, done, agreement, seconds, kept.width)
+        report = _report(images, trunk, opened, done, agreement, seconds, kept.width)
         write(images, done, kept, report.made, output, force=force)
-        return replace(report, output=os.fspath(output))
+        shared = getattr(done, "workers", ())
+        return replace(report, output=os.fspath(output), engine=engine, workers=shared)
+
+
+def _over_ray(
+    images: Images, kept: FeatureCache, job: Job, workers: int | None, progress: Callable[[Progress], None]
+) -> RayExtraction:
+    from tfinspect.api import features_ray
+
+    return features_ray.extract(images.files, images.place, kept, job, workers=workers, progress=progress)
+
+
+def _check_engine(engine: EngineName, runtime: Runtime, folder: PathLike) -> None:
+    """Refuse early what does not go together, and a Ray that is not installed."""
+    if engine == "ray":
+        if runtime != "onnxruntime":
+            raise UsageError(f"--engine ray runs onnxruntime only, not {runtime}")
+        runtimes.require_ray()
+    elif Place(folder).remote:
+        raise UsageError(
+            f"{os.fspath(folder)} is not on this machine", hint="--engine ray reads it", evidence={"path": str(folder)}
+        )
+
+
+def _refuse_by_itself(trunk: Trunk, engine: EngineName) -> None:
+    if engine == "ray" and trunk.recipe is None:
+        raise UsageError(
+            "--engine ray runs onnxruntime only, and this graph prepares images in a way of its own",
+            hint="--engine local, or start behind it: --inputs T",
+        )
 
 
 def _scratch() -> AbstractContextManager[str]:
@@ -371,7 +421,7 @@ def _compare(images: Images, trunk: Trunk, engine: Engine) -> Agreement | None:
     sample = []
     for file in files[step // 2 :: step][:_CHECKED_IMAGES]:
         with contextlib.suppress(TfinspectError):  # reported where all images are read
-            sample.append((file.name, read_image(file.path)))
+            sample.append((file.name, images.place.read(file.path)))
     job = engine.worker.job
 
     def pixels_of(name: str, data: bytes) -> npt.NDArray[Any]:
@@ -384,9 +434,9 @@ def _refuse_nothing(images: Images, done: Extraction) -> None:
     if len(done.failures) < len(images.files):
         return
     raise InputError(
-        f"none of the {counted(len(images.files), 'image')} of {images.folder} can be used",
+        f"none of the {counted(len(images.files), 'image')} of {images.place.path} can be used",
         details=[failure.reason for failure in done.failures[:5]],
-        evidence={"path": images.folder, "skipped": [failure.name for failure in done.failures]},
+        evidence={"path": images.place.path, "skipped": [failure.name for failure in done.failures]},
     )
 
 
@@ -402,7 +452,7 @@ def _planned(images: Images, trunk: Trunk, runtime: Runtime, root: Path) -> Feat
             width = kept.width
             for file in images.files:
                 with contextlib.suppress(TfinspectError):
-                    cached += content_key(read_image(file.path)) in kept
+                    cached += content_key(images.place.read(file.path)) in kept
     return FeaturesReport(
         "", len(images.files), len(images.files) - cached, cached, (), images.classes, width,
         _count(images.split), _made(trunk, kind, (), None), None, 0.0, images.warnings, trunk.notes,

@@ -89,6 +89,11 @@ class Place:
         except Exception as error:  # noqa: BLE001 - what drivers raise has no base of its own
             raise FileMissingError(f"{self.path} cannot be opened: {_line(error)}", evidence=evidence) from None
 
+    @property
+    def remote(self) -> bool:
+        """Whether it takes fsspec to read the files."""
+        return self._files is not None
+
     def folder(self) -> ImageFolder:
         """List the photos; the same names in the same order as `learn.images.image_folder` gives of a copy on disk.
 

@@ -28,6 +28,7 @@ __all__ = [
     "converter",
     "onnx_limits",
     "onnx_model",
+    "require_ray",
     "shutdown",
     "tensorflow_graph",
     "tensorflow_saved_model",
@@ -98,6 +99,15 @@ def converter() -> str:
     """
     require(KINDS["tf2onnx"])
     return f"tf2onnx {version('tf2onnx')}"
+
+
+def require_ray() -> None:
+    """Look whether Ray is installed, without importing it.
+
+    Raises:
+        RuntimeUnavailableError: it is not.
+    """
+    require(KINDS["ray"])
 
 
 def onnx_limits() -> tuple[int, int]:

@@ -41,9 +41,18 @@ class RuntimeChoice(StrEnum):
     tensorflow = "tensorflow"
 
 
+class EngineChoice(StrEnum):
+    """What `--engine` takes."""
+
+    local = "local"
+    ray = "ray"
+
+
 def command(
     graph: GraphArgument,
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Photos, one sub-folder a class")],
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Photos, one sub-folder a class; with --engine ray also s3://...")
+    ],
     *,
     bottleneck: Bottleneck,
     output: RequiredOutput,
@@ -61,9 +70,13 @@ def command(
     bgr: Annotated[bool, typer.Option("--bgr", help="Blue comes first", show_default=False)] = False,
     setting: Settings = None,
     runtime: Annotated[RuntimeChoice, typer.Option("--runtime", help="What computes")] = RuntimeChoice.onnxruntime,
+    engine: Annotated[
+        EngineChoice, typer.Option("--engine", help="This machine, or a Ray cluster (RAY_ADDRESS)")
+    ] = EngineChoice.local,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Images computed together")] = 32,
     workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", help="Threads that decode", show_default=False)
+        int | None,
+        typer.Option("--workers", metavar="N", help="Threads that decode, or Ray workers", show_default=False),
     ] = None,
     validation: Annotated[float, typer.Option("--validation", metavar="X", help="Share to watch training on")] = 0.1,
     test: Annotated[float, typer.Option("--test", metavar="X", help="Share to judge the result on")] = 0.1,
@@ -100,6 +113,8 @@ def command(
         $ tfinspect features mobilenet.pb flower_photos --bottleneck MobilenetV1/Logits/AvgPool_1a/AvgPool -o f.npz
       Look for a bottleneck first
         $ tfinspect nodes mobilenet.pb --only bottlenecks
+      Photos in a bucket, over the machines of a Ray cluster
+        $ RAY_ADDRESS=head:6379 tfinspect features mobilenet.pb s3://bucket/photos --bottleneck T -o f.npz --engine ray
     """  # noqa: D301 - \b is click's mark
     from tfinspect.api.features import features
 
@@ -119,6 +134,7 @@ def command(
             bgr=bgr or None,
             settings=setting or (),
             runtime=runtime.value,
+            engine=engine.value,
             batch=batch,
             workers=workers,
             validation=validation,
@@ -203,6 +219,8 @@ def _answer(done: FeaturesReport) -> dict[str, Any]:
         "bottleneck": done.made["bottleneck"],
         "recipe": done.made["preprocessing"],
         "runtime": done.made["runtime"],
+        "engine": done.engine,
+        "workers": [{"host": one.host, "pid": one.pid, "images": one.images} for one in done.workers],
         "trunk_sha256": done.made["trunk_sha256"],
         "images_per_second": round(done.images / done.seconds, 1) if done.seconds else None,
         "splits": dict(done.splits),
@@ -237,6 +255,8 @@ def _show(terminal: Terminal, done: FeaturesReport, output: str, *, dry_run: boo
         return
     rate = f", {done.images / done.seconds:,.0f} images/s" if done.seconds else ""
     terminal.entry("images", f"{done.cached:,} from the cache, {done.computed:,} computed{rate}")
+    if done.workers:
+        terminal.entry("workers", *(f"{one.host} {one.pid}: {plural(one.images, 'image')}" for one in done.workers))
     terminal.entry("width", f"{done.width:,}")
     terminal.entry("classes", *done.classes)
     terminal.entry("splits", *(f"{count:,} {name}" for name, count in done.splits.items()))
