@@ -42,7 +42,6 @@ def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # no
         options.log_severity_level = _FATAL
         if variant == "plain":
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        if variant in {"plain", "single"}:  # one of several workers on a machine has one processor for itself
             options.intra_op_num_threads = options.inter_op_num_threads = 1
         source: str | bytes = path
         if extra:

@@ -7,7 +7,6 @@ through Ray's object store and loads them once.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import queue
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tfinspect.errors import InputError, RuntimeFailedError, TfinspectError
-from tfinspect.runtimes import _onnx_child
 from tfinspect.runtimes._messages import decode, encode
 from tfinspect.runtimes._reports import message_lines, report
 
@@ -35,6 +33,10 @@ if TYPE_CHECKING:
 _PARTS_AHEAD: Final = 4
 _WAIT_SECONDS: Final = 1.0
 _STORE_NBYTES: Final = 128 << 20  # of a Ray of our own: what is under way, a few blocks a worker
+_FATAL: Final = 4  # log level: errors come as exceptions
+_MODEL_SUFFIX: Final = ".onnx"
+_HINT: Final = "RAY_ADDRESS names the cluster; unset it to use this machine alone"
+_KNOCK_SECONDS: Final = 10.0
 _RESTARTS: Final = 16
 _ATTEMPTS: Final = 3
 _ITEM_COLUMNS: Final = ("number", "name", "path")
@@ -77,6 +79,8 @@ def start(params: Mapping[str, Any], arrays: list[Array]) -> tuple[Any, list[Arr
 def _join(address: str | None, cpus: int, temporary: str) -> None:
     import ray
 
+    if address:
+        _knock(address)
     quiet = {"log_to_driver": False, "logging_level": 50}
     try:
         if address:
@@ -92,8 +96,22 @@ def _join(address: str | None, cpus: int, temporary: str) -> None:
         raise RuntimeFailedError(
             f"{what}: {lines[0]}",
             details=lines[1:4],
-            hint="RAY_ADDRESS names the cluster; unset it to use this machine alone" if address else None,
+            hint=_HINT if address else None,
             evidence={"address": address},
+        ) from None
+
+
+def _knock(address: str) -> None:
+    """Look whether anybody is there at all; Ray itself would try for a quarter of an hour."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not (colon and port.isascii() and port.isdigit()):
+        return  # `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = str(getattr(error, "strerror", "") or error).lower()
+        raise RuntimeFailedError(
+            f"no Ray cluster answers at {address}: {reason}", hint=_HINT, evidence={"address": address}
         ) from None
 
 
@@ -218,15 +236,15 @@ class _Actor:
     def __init__(self, work: str, params: Mapping[str, Any], files: Sequence[Any], arrays: Sequence[Any]) -> None:
         import ray
 
-        self._folder = tempfile.TemporaryDirectory(prefix="tfinspect-ray-")
-        for name, data in ray.get(files[0]).items():
-            Path(self._folder.name, name).write_bytes(data)
         module = _work(work)
         self._refusal: dict[str, Any] | None = None
+        self._sessions: dict[str, Any] = {}
         try:
+            with tempfile.TemporaryDirectory(prefix="tfinspect-ray-") as folder:
+                self._load(Path(folder), ray.get(files[0]))
             self._read: Callable[[str], bytes] = module.reader(params)
             self._compute = module.computer(params, ray.get(arrays[0]), self._run_model)
-        except TfinspectError as error:  # the answer to every block: an actor that cannot start would be tried for ever
+        except Exception as error:  # noqa: BLE001 - the answer to every block: an actor that cannot start would be tried for ever
             self._refusal = report(error)
         self._about = {
             "host": socket.gethostname(),
@@ -234,9 +252,24 @@ class _Actor:
             "versions": {name: version(name) for name in ("tfinspect", "onnxruntime")},
         }
 
+    def _load(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        """Load the models; what stands beside them are their weights."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
+        # one of several workers on a machine has one processor for itself
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        for name in files:
+            if name.endswith(_MODEL_SUFFIX):
+                self._sessions[name] = onnxruntime.InferenceSession(
+                    str(folder / name), options, providers=["CPUExecutionProvider"]
+                )
+
     def _run_model(self, name: str, output: str, feeds: Mapping[str, Array]) -> Array:
-        params = {"path": os.path.join(self._folder.name, name), "fetches": [output], "feeds": list(feeds)}  # noqa: PTH118 - a str is the key of what is loaded
-        _, (found,) = _onnx_child.run({**params, "variant": "single"}, list(feeds.values()))
+        found: Array = self._sessions[name].run([output], dict(feeds))[0]
         return found
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
@@ -258,11 +291,6 @@ class _Actor:
                 yield name, _held(batch["data"][i], batch["reason"][i], path)
             else:
                 yield name, _from(self._read, path)
-
-    def __del__(self) -> None:
-        """Remove the model's files."""
-        with contextlib.suppress(AttributeError, OSError):
-            self._folder.cleanup()
 
 
 def _row(pieces: Sequence[memoryview]) -> dict[str, Array]:

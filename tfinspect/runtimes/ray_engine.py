@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
 CLIENT_SCHEME: Final = "ray://"
+_START_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 30.0
 _LOGS_READ, _LINES_KEPT = 4, 8
 
@@ -154,7 +155,8 @@ class Spread:
         # short, because the names of sockets are built on it, and those have 107 bytes
         self._temporary = tempfile.mkdtemp(prefix=f"tfi-{os.getpid()}-", dir=os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
         try:
-            found, _ = self._child.call("start", {**self._params, "temporary": self._temporary}, self._arrays)
+            params = {**self._params, "temporary": self._temporary}
+            found, _ = self._child.call("start", params, self._arrays, timeout=_START_SECONDS)
         except BaseException:
             self._end()
             raise
