@@ -18,9 +18,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from tests.cli_calls import Caller
 from tfinspect import runtimes
 from tfinspect.api import features_ray
-from tfinspect.errors import FileMissingError, RuntimeUnavailableError, UsageError
+from tfinspect.errors import FileMissingError, RuntimeFailedError, RuntimeUnavailableError, UsageError
 from tfinspect.learn.cache import FeatureCache
 from tfinspect.learn.extract import extract
 from tfinspect.learn.images import image_folder
@@ -279,3 +280,80 @@ def ray_processes() -> list[str]:
         if mark in words or mark in environment:
             found.append(words.decode(errors="replace"))
     return found
+
+
+GRAPH, BOTTLENECK = "inception_tiny.pb", "pool_3/_reshape"
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Caller:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return Caller(monkeypatch)
+
+
+def test_a_url_needs_ray(cli: Caller, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    done = cli(
+        "features", GRAPH, "zip://in::/nowhere.zip", "--bottleneck", BOTTLENECK, "-o", tmp_path / "f.npz", "--json"
+    )
+    assert done.status == 3
+    assert done.error["message"].startswith("zip://in::/nowhere.zip cannot be opened: ")
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a/1.jpg", "x")
+    url = f"zip://::{archive}"
+    done = cli("features", GRAPH, url, "--bottleneck", BOTTLENECK, "-o", tmp_path / "f.npz", "--json")
+    assert (done.status, done.error["message"]) == (2, f"{url} is not on this machine")
+    assert done.error["hint"] == "--engine ray reads it"
+
+
+def test_without_ray_the_command_fails_before_it_starts(
+    cli: Caller, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = ["features", GRAPH, photos, "--bottleneck", BOTTLENECK, "-o", tmp_path / "f.npz", "--engine", "ray"]
+    done = cli(*words)
+    assert (done.status, done.out) == (5, "")
+    assert done.err == "error: --engine ray needs ray, which is not installed\nhint: pip install 'tfinspect[ray]'\n"
+    done = cli(*words, "--runtime", "tensorflow", "--json")
+    assert (done.status, done.error["message"]) == (2, "--engine ray runs onnxruntime only, not tensorflow")
+
+
+@needs_ray
+@pytest.mark.ray
+@pytest.mark.usefixtures("own_ray")
+def test_a_cluster_that_is_not_there(photos: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with FeatureCache(tmp_path / "cache") as cache, pytest.raises(RuntimeFailedError) as caught:
+        features_ray.extract(image_folder(photos).files, Place(photos), cache, job)
+    assert str(caught.value) == "no Ray cluster answers at 127.0.0.1:1: connection refused"
+    assert caught.value.hint == "RAY_ADDRESS names the cluster; unset it to use this machine alone"
+
+
+@needs_ray
+@pytest.mark.ray
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("own_ray")
+def test_the_command_writes_the_same_file_from_an_archive(cli: Caller, photos: Path, tmp_path: Path) -> None:
+    """Both engines, byte for byte; and what one has computed the other takes from the cache."""
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(photos.rglob("*.*"), reverse=True):
+            file.write(path, path.relative_to(photos).as_posix())
+    words = ["--bottleneck", BOTTLENECK, "--limit", "60", "--json"]
+    here = cli("features", GRAPH, photos, *words, "--cache", tmp_path / "here", "-o", tmp_path / "here.npz")
+    assert here.status == 0, here.err
+    there = cli(
+        "features", GRAPH, f"zip://::{archive}", *words, "--cache", tmp_path / "there", "-o", tmp_path / "there.npz",
+        "--engine", "ray", "--workers", "2", "--batch", "8",
+    )  # fmt: skip
+    assert there.status == 0, there.err
+    assert there.err == ""
+    assert (here.answer["engine"], here.answer["workers"]) == ("local", [])
+    assert there.answer["engine"] == "ray"
+    assert len(there.answer["workers"]) == 2
+    assert sum(worker["images"] for worker in there.answer["workers"]) == 60
+    assert (tmp_path / "there.npz").read_bytes() == (tmp_path / "here.npz").read_bytes()
+    again = cli("features", GRAPH, photos, *words, "--cache", tmp_path / "there", "-o", tmp_path / "again.npz")
+    assert (again.status, again.answer["computed"]) == (0, 0)
