@@ -141,8 +141,8 @@ def _figures(terminal: Terminal, row: StatsRow) -> tuple[str, ...]:
 def _said_of(terminal: Terminal, found: Sequence[VariableInfo]) -> tuple[list[str], list[str], list[tuple[str, ...]]]:
     """Return the names, and titles and cells of the columns for labels and what slots serve.
 
-    A terminal calls variables what people call them, and keys come last. A pipe has the keys first; label and what a slot
-    serves come last, and are left off where a row ends without them.
+    A terminal calls variables what people call them, and keys come last. A pipe has the keys first; label, and what a
+    slot serves, come last and are left off where a row ends without them.
     """
     names = [v.name for v in found]
     labels, serves = any(v.label for v in found), any(v.serves for v in found)
