@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-RTOL: Final = 1e-4
-"""Of the largest feature: what rounding in another order may cost. A wrong channel order or resize costs a thousand
-times more."""
+RTOL: Final = 5e-4
+"""Of the largest feature: what rounding in another order may cost; measured, a tenth of it. Colours in another order,
+or another way of resizing or decoding, cost a hundred times more."""
 _FILE: Final = "verified.json"
 
 

@@ -411,7 +411,7 @@ def open_engine(
 
 
 def _run(runner: Runner, job: Job) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-    return lambda values: runner.run([job.output], {job.input: values})[0]
+    return lambda values: runner.run([job.output], {job.input: values}, variant="shared")[0]
 
 
 def _compare(images: Images, trunk: Trunk, engine: Engine) -> Agreement | None:
