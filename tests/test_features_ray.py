@@ -29,6 +29,7 @@ from tfinspect.learn.job import Job
 from tfinspect.learn.preprocess import Recipe
 from tfinspect.learn.remote import Place, is_url
 from tfinspect.learn.worker import Worker
+from tfinspect.runtimes import ray_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -357,3 +358,30 @@ def test_the_command_writes_the_same_file_from_an_archive(cli: Caller, photos: P
     assert (tmp_path / "there.npz").read_bytes() == (tmp_path / "here.npz").read_bytes()
     again = cli("features", GRAPH, photos, *words, "--cache", tmp_path / "there", "-o", tmp_path / "again.npz")
     assert (again.status, again.answer["computed"]) == (0, 0)
+
+
+WORK = """
+import os, sys
+
+def reader(params):
+    return lambda path: b""
+
+def computer(params, arrays, run):
+    def die(items):
+        print("last words", file=sys.stderr, flush=True)
+        os._exit(3)
+    return die
+"""
+
+
+@needs_ray
+@pytest.mark.ray
+@pytest.mark.usefixtures("own_ray")
+def test_workers_that_always_die_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deadly_work.py").write_text(WORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    spread = ray_engine.Spread([("a", "a")], work="deadly_work", params={}, workers=1)
+    with pytest.raises(RuntimeFailedError) as caught, spread:
+        list(spread.parts())
+    assert caught.value.message == "a Ray worker died, and so did those that were started in its place"
+    assert "last words" in caught.value.details

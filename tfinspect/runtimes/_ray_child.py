@@ -37,6 +37,7 @@ _FATAL: Final = 4  # log level: errors come as exceptions
 _MODEL_SUFFIX: Final = ".onnx"
 _HINT: Final = "RAY_ADDRESS names the cluster; unset it to use this machine alone"
 _KNOCK_SECONDS: Final = 10.0
+_DEATHS: Final = frozenset({"ActorDiedError", "ActorUnavailableError", "RayActorError", "WorkerCrashedError"})
 _RESTARTS: Final = 16
 _ATTEMPTS: Final = 3
 _ITEM_COLUMNS: Final = ("number", "name", "path")
@@ -185,10 +186,15 @@ def _refusal(error: BaseException) -> TfinspectError:
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith((" ", "\t", "\x1b"))]
     first = lines[0].strip() if lines else type(error).__name__
     last = lines[-1].strip() if lines else ""
+    evidence = {"runtime": "ray", "type": type(error).__name__, "words": first[:300]}
+    if type(error).__name__ in _DEATHS:
+        return RuntimeFailedError(
+            "a Ray worker died, and so did those that were started in its place", evidence=evidence
+        )
     return RuntimeFailedError(
         f"Ray gave up: {type(error).__name__}: {first[:300]}",
         details=[last[:300]] if last and last != first else [],
-        evidence={"runtime": "ray", "type": type(error).__name__},
+        evidence=evidence,
     )
 
 
