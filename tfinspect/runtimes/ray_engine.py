@@ -6,6 +6,7 @@ stay in a child process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -32,7 +33,15 @@ ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
 CLIENT_SCHEME: Final = "ray://"
 _START_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 30.0
+_MAX_FOLDER_CHARS: Final = 20
+_PAUSES: Final = (0.1, 0.3, 1.0, 2.0)
 _LOGS_READ, _LINES_KEPT = 4, 8
+
+
+def _short_folder() -> str:
+    """Return where Ray keeps its session: names of sockets are built on it, and those have 107 bytes."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= _MAX_FOLDER_CHARS else "/tmp"  # noqa: S108 - a folder of a random name is made there
 
 
 def address() -> str:
@@ -152,8 +161,7 @@ class Spread:
         Raises:
             RuntimeFailedError: the cluster cannot be joined, or Ray not be started.
         """
-        # short, because the names of sockets are built on it, and those have 107 bytes
-        self._temporary = tempfile.mkdtemp(prefix=f"tfi-{os.getpid()}-", dir=os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
+        self._temporary = tempfile.mkdtemp(prefix=f"tfi-{os.getpid()}-", dir=_short_folder())
         try:
             params = {**self._params, "temporary": self._temporary}
             found, _ = self._child.call("start", params, self._arrays, timeout=_START_SECONDS)
@@ -168,14 +176,19 @@ class Spread:
         """Leave the cluster."""
         try:
             if kind is None:
-                self._child.call("stop", {}, timeout=_STOP_SECONDS)
+                with contextlib.suppress(RuntimeFailedError):  # all answers are here; what does not end is killed
+                    self._child.call("stop", {}, timeout=_STOP_SECONDS)
         finally:
             self._end()
 
     def _end(self) -> None:
         """Kill the child; Ray's processes, which are its children, go with it."""
         self._child.stop()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        for pause in _PAUSES:  # workers end a moment after the rest, and may write still
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            if not Path(self._temporary).exists():
+                return
+            time.sleep(pause)
 
     def _last_words(self) -> list[str]:
         """Return the last lines that workers of a Ray of our own wrote."""
