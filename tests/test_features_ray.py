@@ -263,24 +263,26 @@ def test_two_workers_share_the_images_and_one_is_killed(photos: Path, job: Job, 
     assert found.dtype == rows.dtype == np.float32
     assert found.tobytes() == rows.tobytes()
     deadline = time.monotonic() + 20
-    while (left := ray_processes()) and time.monotonic() < deadline:
+    while (left := [*ray_processes(), *alive(done.workers)]) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []
 
 
 def ray_processes() -> list[str]:
-    """Ray's processes that this one has started: they stand in its session folder, or carry its name."""
-    mark = f"tfi-{os.getpid()}-".encode()
+    """Ray's own processes that this one has started: the folder of their session stands in their arguments."""
     found = []
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = place.read_bytes()
-            environment = (place.parent / "environ").read_bytes()
+            words = place.read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if mark in words or mark in environment:
-            found.append(words.decode(errors="replace"))
+        if f"tfi-{os.getpid()}-" in words:
+            found.append(words)
     return found
+
+
+def alive(workers: tuple[features_ray.RayWorker, ...]) -> list[str]:
+    return [f"worker {worker.pid}" for worker in workers if Path(f"/proc/{worker.pid}").exists()]
 
 
 GRAPH, BOTTLENECK = "inception_tiny.pb", "pool_3/_reshape"
