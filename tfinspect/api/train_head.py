@@ -159,8 +159,9 @@ def train_head_file(
     beside = {end: folder / f"{stem}.{end}" for end in _BESIDE}
     _atomic.ensure_absent(target, force=force)
     new_folder = not folder.is_dir()
-    _atomic.ensure_absent(folder, force=True)  # its parent is there, and may be written to
-    if not new_folder:
+    if new_folder:
+        _atomic.ensure_absent(folder, force=False)
+    else:
         for place in beside.values():
             _atomic.ensure_absent(place, force=force)
     data = _read(features)
@@ -212,7 +213,7 @@ def _mistakes(data: Features, trained: Trained) -> str:
     rows = mistakes(trained.kind, outputs, data.labels, names, data.files)
     part = dict(zip(data.files, data.split, strict=True))
     value = "error" if trained.kind == "linear" else "probability"
-    lines = ["\t".join(("file", "true", "predicted", value, "split"))]
+    lines = [f"file\ttrue\tpredicted\t{value}\tsplit"]
     for file, true, predicted, number in rows:
         lines.append("\t".join((*map(_plain, (file, true, predicted)), f"{number:.6f}", part[file])))
     return "\n".join(lines) + "\n"

@@ -84,7 +84,7 @@ def _why(done: TrainedHead) -> str:
     if regime.smallest_class is not None:
         words.append(f"{regime.smallest_class:,} of the smallest class")
     if regime.separation is not None:
-        words.append(f"a linear probe does {regime.separation:.0%} of what chance leaves undone")
+        words.append(f"a linear probe gets {regime.separation:.0%} of the way from chance to perfect")
     return ", ".join(words)
 
 
@@ -93,7 +93,10 @@ def _measured(done: TrainedHead) -> str:
 
 
 def _rows(done: TrainedHead) -> list[list[str]]:
-    """Return for a pipe: part, class, images, accuracy, precision, f1, ROC AUC; or part, target, images, mse, mae, r2."""
+    """Return for a pipe: part, class, images, accuracy, precision, f1, ROC AUC.
+
+    Of quantities: part, target, images, mse, mae, r2.
+    """
     rows = []
     for part in SPLITS:
         found = done.metrics[part]
@@ -103,7 +106,8 @@ def _rows(done: TrainedHead) -> list[list[str]]:
         if done.trained.kind == "linear":
             rows.append([part, _ALL, images, *(_full(found[key]) for key in _OF_QUANTITIES)])
             for row in found["per_target"]:
-                rows.append([part, row["name"], images, *(_full(row[key]) for key in _OF_QUANTITIES)])
+                values = [_full(row[key]) for key in _OF_QUANTITIES]
+                rows += [[part, row["name"], images, *values]]
             continue
         rows.append([part, _ALL, images, _full(found["accuracy"]), "", _full(found["f1"]), _full(found["roc_auc"])])
         for row in found["per_class"]:

@@ -57,7 +57,7 @@ class ClassWeights(Enum):
 
 def command(
     features: Annotated[
-        str, typer.Argument(metavar="F.npz", help="What `tfinspect features` wrote", show_default=False)
+        str, typer.Argument(metavar="FEATURES", help="What `tfinspect features` wrote", show_default=False)
     ],
     *,
     output: RequiredOutput,
