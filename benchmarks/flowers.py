@@ -3,9 +3,9 @@
     python benchmarks/flowers.py F.npz [--folds 5] [--seeds 3]
 
 F.npz is what `tfinspect features` wrote; its own split is not used. Every image is a test image once a seed; an eighth
-of the others is the validation part: scikit-learn's C (13 values from 1e-4 to 100) is the one with the best validation
-accuracy, the smallest of equals, as GridSearchCV has it, and our penalty is chosen by `train-head` itself. scikit-learn gets the features as
-they are and, as one should, scaled to mean 0 and deviation 1.
+of the others is the validation part. scikit-learn's C (13 values from 1e-4 to 100) is the one with the best validation
+accuracy, the smallest of equals, as GridSearchCV has it; our penalty is chosen by `train-head` itself. scikit-learn
+gets the features as they are and, as one should, scaled to mean 0 and deviation 1.
 """
 
 from __future__ import annotations
