@@ -39,8 +39,11 @@ def read_labels(path: PathLike) -> tuple[str, ...]:
 
 
 def split_labels(text: str) -> tuple[str, ...]:
-    """Return one label a line; empty lines at the end do not count."""
-    return tuple(line.strip() for line in text.rstrip().splitlines())
+    """Return one label a line; empty lines at the end do not count, nor numbers before labels (`0:background`)."""
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if all(line.startswith(f"{number}:") for number, line in enumerate(lines)):
+        lines = [line.partition(":")[2].strip() for line in lines]
+    return tuple(lines)
 
 
 def parse_labels(text: str, source: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tfinspect.api.labels import labels_beside, parse_labels
 from tfinspect.api.load import open_graph
 from tfinspect.api.prepare import DEFAULT_SIGNATURE, prepare
 from tfinspect.api.recipe import METADATA_KEY as RECIPE_KEY
-from tfinspect.api.recipe import image_entry, input_recipe, parse_recipe, recipe_beside
+from tfinspect.api.recipe import carried, image_entry, input_recipe, parse_recipe, recipe_beside
 from tfinspect.errors import NameNotFoundError, UsageError
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import parse_shaped
@@ -188,7 +188,11 @@ def _way_into(ready: Prepared, starts: Sequence[Any], outputs: Sequence[Any], wi
         decoded, channels = str(entry.decoder.ref), entry.recipe.channels
         way = Way("bytes", word, DType.STRING, entry.recipe, 0, decoded=decoded, channels=channels)
         return way, [ready.held[strings[0].ref]]
-    recorded = recipe_beside(ready.model.path) if ready.model.path else None
+    given = [parse_shaped(text)[0] for text in wishes.inputs]
+    if given:  # elsewhere than the model's own images enter, what is recorded for those does not hold
+        recorded = carried(ready.model, [spec.ref for spec in ready.outputs], given)
+    else:
+        recorded = recipe_beside(ready.model.path) if ready.model.path else None
     shape = None if start is None else types.type_of(start).shape
     if start is not None and shape is not None and len(shape) == _SINGLE:
         return _values(names.get(str(start), str(start)), types.type_of(start).dtype, shape, wishes, recorded), [start]

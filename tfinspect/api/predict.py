@@ -241,7 +241,8 @@ def _files(images: Sequence[PathLike]) -> tuple[list[str], list[Skipped]]:
     """Return the photos meant, those in folders in the order of their names."""
     files: list[str] = []
     skipped = []
-    for image in map(os.fspath, images):
+    for given in images:
+        image = os.fspath(given)
         if not Path(image).is_dir():
             files.append(image)
             continue
@@ -282,7 +283,7 @@ class _Asked:
         recipe = model.way.recipe
         if recipe is not None and recipe.origin == "assumed" and model.way.kind == "values":
             self.notes.append(
-                "nothing says how pixels are scaled: -1 to 1 is assumed; say it with --mean and --scale if that is wrong"
+                "nothing says how pixels are scaled: -1 to 1 is assumed; if that is wrong, give --mean and --scale"
             )
 
     def read(self, images: Sequence[str]) -> list[_Photo]:

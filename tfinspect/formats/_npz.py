@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import math
 import os
@@ -102,6 +103,26 @@ def _array(path: str, name: str, member: IO[bytes], nbytes: int) -> npt.NDArray[
         raise EOFError(f"`{name}` is cut short")
     array: npt.NDArray[Any] = np.frombuffer(data, dtype) if data else np.empty(0, dtype)
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def read_json(path: str, arrays: Mapping[str, npt.NDArray[Any]], key: str) -> dict[str, Any]:
+    """Return the JSON object that an array holds as text; empty where there is no such array.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    found = arrays.get(key)
+    if found is None:
+        return {}
+    try:
+        content = json.loads(str(found.reshape(-1)[0]))
+    except (ValueError, IndexError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: `{key}` is not the JSON object that it should be", evidence={"path": path, "array": key}
+        )
+    return content
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]], *, force: bool = False) -> int:

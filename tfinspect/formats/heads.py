@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import InputError
-from tfinspect.formats._npz import read_arrays
+from tfinspect.formats._npz import read_arrays, read_json
 from tfinspect.ir.head import ACTIVATIONS, DenseHead, DenseLayer
 from tfinspect.ir.tensors import Tensor
 
@@ -56,7 +56,7 @@ def read(path: str | os.PathLike[str]) -> DenseHead:
                 f"{name}: layer {i} gives {before.units} features, layer {i + 1} takes {after.features}",
                 evidence={"path": name, "layer": i},
             )
-    return DenseHead(tuple(layers), _labels(name, arrays, layers[-1].units))
+    return DenseHead(tuple(layers), _labels(name, arrays, layers[-1].units), read_json(name, arrays, "made"))
 
 
 def _layer(path: str, arrays: dict[str, npt.NDArray[Any]], prefix: str, activation: str) -> DenseLayer:
