@@ -19,6 +19,7 @@ from tfinspect.errors import NameNotFoundError, UsageError
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.shapes import format_shape
+from tfinspect.surgery.ops import DECODERS
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tfinspect.api.load import PathLike
     from tfinspect.api.prepare import Prepared
     from tfinspect.api.recipe import ImageEntry
+    from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.runner import Runner
     from tfinspect.ir.shapes import Shape
@@ -183,6 +185,7 @@ def _way_into(ready: Prepared, starts: Sequence[Any], outputs: Sequence[Any], wi
         with contextlib.suppress(UsageError):  # decoded in a function or loop: only the bytes can be fed
             entry = image_entry(ready.graph, outputs)
         word = str(strings[0].ref)
+        _refuse_text(ready.graph, word)
         if entry is None or entry.decoder is None:
             return _bytes(word, strings[0].shape, wishes), [ready.held[strings[0].ref]]
         decoded, channels = str(entry.decoder.ref), entry.recipe.channels
@@ -217,6 +220,8 @@ def _saved_model(path: str, wishes: Wishes) -> PhotoModel:
     word = spec.key or spec.name
     recorded = recipe_beside(path)
     if spec.dtype is DType.STRING:
+        if model.graph is not None:
+            _refuse_text(model.graph, word)
         way = _bytes(word, spec.shape, wishes)
     elif model.graph is not None and spec.ref.name in model.graph and len(spec.shape or ()) in (0, _IMAGE):
         entry = image_entry(model.graph, (), inputs=[spec.ref], recorded=recorded, **wishes.recipe_words())
@@ -309,6 +314,17 @@ def _values(word: str, dtype: DType | None, shape: Shape, wishes: Wishes, record
     recipe = input_recipe(word, dtype, shape, recorded=recorded, **wishes.recipe_words())
     free = rank == _IMAGE and (shape is None or shape[0] is None) and recipe.size is not None
     return Way("values", word, dtype or DType.FLOAT, recipe, rank, free, first, channels=recipe.channels)
+
+
+def _refuse_text(graph: Graph, word: str) -> None:
+    """Refuse a graph that takes strings and decodes no images: they are texts, or examples in a format of their own."""
+    bodies = (function.body.nodes for function in graph.functions.values())
+    if not any(node.op in DECODERS for nodes in (graph.nodes, *bodies) for node in nodes):
+        raise UsageError(
+            f"`{word}` takes strings, and nothing behind it decodes images",
+            hint="start at the tensor that takes pixels: --inputs T",
+            evidence={"name": word},
+        )
 
 
 def _refuse_recipe(wishes: Wishes, word: str) -> None:
