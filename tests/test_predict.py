@@ -19,6 +19,7 @@ from tfinspect.api.freeze import freeze_file
 from tfinspect.api.predict import predict
 from tfinspect.errors import NameNotFoundError, OutputExistsError, UsageError
 from tfinspect.learn.preprocess import Recipe
+from tfinspect.learn.sheet import Cell, draw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,7 @@ def test_json(call: Caller, tmp_path: Path) -> None:
     assert answer["predictions"] == [
         {"image": "blue.png", "top": [{"label": "blue", "index": 2, "probability": pytest.approx(SURE[0])}]}
     ]
-    assert answer["skipped"] == [{"image": "gone.png", "reason": "gone.png cannot be read: no such file or directory"}]
+    assert answer["skipped"] == [{"image": "gone.png", "reason": "gone.png does not exist"}]
     assert answer["preprocessing"]["origin"] == "assumed"
     assert answer["preprocessing"]["size"] == [8, 8]
     assert answer["runtime"].startswith("onnxruntime")
@@ -338,8 +339,9 @@ def test_no_photos_at_all(call: Caller, tmp_path: Path) -> None:
     assert (done.status, done.out) == (2, "")
     assert done.err.splitlines()[0] == "error: none is a folder without images"
     assert call("predict", "m.onnx").status == 2
-    done = call("predict", "m.onnx", "gone.png")
+    done = call("predict", "m.onnx", "gone.png", "none")
     assert (done.status, done.out) == (3, "")
+    assert done.err == "error: gone.png does not exist\n       none is a folder without images\n"
 
 
 @pytest.mark.parametrize("top", ["0", "-3"])
@@ -375,6 +377,15 @@ def test_the_sheet_has_a_card_for_each_photo(call: Caller, tmp_path: Path) -> No
     assert {(255, 0, 0), (0, 0, 255)} <= colours  # the photos
     assert {(0x1A, 0x7F, 0x37), (0xCF, 0x22, 0x2E), (0x3B, 0x6E, 0xA8)} <= colours  # right, wrong, not known
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "m.onnx", "s.png"]
+
+
+def test_long_labels_many_cards_and_no_cards(tmp_path: Path) -> None:
+    names = [str(photo(tmp_path / f"{number}.png", size=(40 * number + 1, 30))) for number in range(13)]
+    cells = [Cell(name, "a label of many words, and then some" * 9, 0.5, None) for name in names]
+    with Image.open(io.BytesIO(draw(cells, title="t\nt\x1b", count=400))) as sheet:
+        assert sheet.size == (24 * 2 + 5 * 230 - 14, 64 + 24 + 3 * 244 - 14)
+    with Image.open(io.BytesIO(draw([], title=""))) as sheet:
+        assert sheet.size[0] > 400
 
 
 def test_a_sheet_is_refused_before_anything_runs(call: Caller, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from tfinspect.api import proof
 from tfinspect.api.labels import check_labels, read_labels
 from tfinspect.api.photo_models import Wishes, open_photo_model
-from tfinspect.errors import InputError, LimitError, RuntimeFailedError, UsageError
+from tfinspect.errors import FileMissingError, InputError, LimitError, RuntimeFailedError, UsageError
 from tfinspect.formats import _atomic
 from tfinspect.ir.dtypes import DType
 from tfinspect.learn.images import SUFFIXES, decode, encode_png, kind, read_image
@@ -151,7 +151,7 @@ def predict(
         progress: called with how many photos are done, and of how many.
 
     Raises:
-        InputError: the model cannot be read; broken photos are listed in the result instead.
+        InputError: the model cannot be read, or none of the photos is there; broken ones are listed in the result.
         UsageError: no images; input, output or size must be chosen; labels are not as many as the classes.
         RuntimeUnavailableError: the runtime is not installed.
         RuntimeFailedError: the runtime refused.
@@ -241,8 +241,13 @@ def _files(images: Sequence[PathLike]) -> tuple[list[str], list[Skipped]]:
     """Return the photos meant, those in folders in the order of their names."""
     files: list[str] = []
     skipped = []
+    missing = False
     for given in images:
         image = os.fspath(given)
+        if not os.path.lexists(image):
+            skipped.append(Skipped(image, f"{image} does not exist"))
+            missing = True
+            continue
         if not Path(image).is_dir():
             files.append(image)
             continue
@@ -258,8 +263,14 @@ def _files(images: Sequence[PathLike]) -> tuple[list[str], list[Skipped]]:
             skipped.append(Skipped(image, f"{image} is a folder without images"))
         files += found
     if not files:
-        message = skipped[0].reason if skipped else "no images were named"
-        raise UsageError(message, hint="name photos, or a folder of them, after the model")
+        reasons = [entry.reason for entry in skipped] or ["no photos were named"]
+        kind_of = FileMissingError if missing else UsageError
+        raise kind_of(
+            reasons[0],
+            details=reasons[1:],
+            hint=None if missing else "name photos, or a folder of them, after the model",
+            evidence={"images": [entry.image for entry in skipped]},
+        )
     return files, skipped
 
 

@@ -64,7 +64,7 @@ def draw(cells: Sequence[Cell], *, title: str, count: int | None = None) -> byte
             hint="pip install 'tfinspect[learn]'",
             evidence={"package": "pillow"},
         ) from None
-    columns = max(2, min(_MOST_COLUMNS, math.ceil(math.sqrt(len(cells) * _HEIGHT / _WIDTH * 1.3))))
+    columns = _columns(len(cells))
     rows = max(1, math.ceil(len(cells) / columns))
     size = (
         2 * _MARGIN + columns * (_WIDTH + _GAP) - _GAP,
@@ -72,7 +72,7 @@ def draw(cells: Sequence[Cell], *, title: str, count: int | None = None) -> byte
     )
     page = Image.new("RGB", size, _PAGE)
     pen = ImageDraw.Draw(page)
-    heading, about = _heading(cells, title, len(cells) if count is None else count)
+    heading, about = _heading(cells, _shown(title), len(cells) if count is None else count)
     room = size[0] - 2 * _MARGIN
     pen.text((_MARGIN, 15), _fitted(pen, heading, _font(18, bold=True), room), _INK, _font(18, bold=True))
     pen.text((_MARGIN, 40), _fitted(pen, about, _font(12), room), _DIM, _font(12))
@@ -82,6 +82,12 @@ def draw(cells: Sequence[Cell], *, title: str, count: int | None = None) -> byte
     file = io.BytesIO()
     page.save(file, "PNG", optimize=False)
     return file.getvalue()
+
+
+def _columns(count: int) -> int:
+    """Return how many cards stand side by side: a page a little wider than high, with few gaps in its last row."""
+    wanted = max(2, min(_MOST_COLUMNS, math.ceil(math.sqrt(count * _HEIGHT / _WIDTH * 1.3))))
+    return min((wanted, wanted - 1, wanted + 1), key=lambda n: (-count % n if n > 1 else count, abs(n - wanted)))
 
 
 def _heading(cells: Sequence[Cell], title: str, count: int) -> tuple[str, str]:
@@ -125,7 +131,7 @@ def _caption(pen: Any, cell: Cell, colour: str, left: int, top: int) -> None:  #
     figure = "" if cell.probability is None else f"{100 * cell.probability:.1f} %"
     strong, plain, small = _font(14, bold=True), _font(13), _font(11)
     room = width - pen.textlength(figure, plain) - 8
-    pen.text((left, top + 11), _fitted(pen, _shown(cell.label), strong, room), colour, strong)
+    pen.text((left, top + 11), _fitted(pen, _shown(cell.label), strong, room, tail=False), colour, strong)
     pen.text((left + width, top + 12), figure, _INK, plain, anchor="ra")
     if cell.probability is not None:
         place = (left, top + 34, left + width, top + 38)
@@ -146,14 +152,14 @@ def _shown(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _fitted(pen: Any, text: str, font: Any, room: float) -> str:  # noqa: ANN401 - Pillow's
-    """Cut a text in the middle so that it is no wider than `room`."""
+def _fitted(pen: Any, text: str, font: Any, room: float, *, tail: bool = True) -> str:  # noqa: ANN401 - Pillow's
+    """Cut a text so that it is no wider than `room`: in the middle, or at the end where that does not count."""
     if pen.textlength(text, font) <= room:
         return text
     kept = min(len(text), 200)
     while kept > 1:
         kept -= 1
-        cut = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+        cut = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}" if tail else f"{text[:kept].rstrip()}…"
         if pen.textlength(cut, font) <= room:
             return cut
     return "…"
