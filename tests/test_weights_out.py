@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,7 @@ from tfinspect import formats
 from tfinspect.api import weights_out
 from tfinspect.errors import CorruptFileError, InputError, LimitError, OutputError, TfinspectError, UsageError
 from tfinspect.formats import npy, safetensors
+from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import Tensor
 
@@ -131,7 +133,7 @@ def test_chosen_ones_alone(call: Caller, tmp_path: Path) -> None:
     answer = call("vars", "training", "--match", "conv/weights", "-o", out, "--force", "--json").answer
     assert answer == {
         "schema": "tfinspect/vars-written/1", "output": str(out), "nbytes": out.stat().st_size,
-        "variables": ["conv/weights"],
+        "variables": ["conv/weights"], "left_out": [],
     }  # fmt: skip
     two = call("vars", "training", "--read", "conv/beta", "--read", "conv/weights", "-o", out, "-f")
     assert two.status == 0
@@ -167,7 +169,7 @@ def test_what_a_file_cannot_hold_is_named(call: Caller, tmp_path: Path) -> None:
     assert "hint: write them as .safetensors: " in done.err
     names = ["_CHECKPOINTABLE_OBJECT_GRAPH", "w"]
     write_bundle(tmp_path / "o", {names[0]: np.array(b"graph", object), "w": np.zeros(2, "f4")})
-    done = call("vars", tmp_path / "o", "-o", tmp_path / "o.safetensors")
+    done = call("vars", tmp_path / "o", "--match", "*", "-o", tmp_path / "o.safetensors")
     hint = done.err.splitlines()[-1]
     assert hint == f"hint: leave them out: tfinspect vars {tmp_path}/o --role weight -o {tmp_path}/o.safetensors"
     assert call(*hint.split("tfinspect ")[1].split()).status == 0
@@ -377,3 +379,35 @@ def test_listing_verifying_and_info_of_safetensors(call: Caller) -> None:
     assert call("vars", "weights.safetensors", "--read", "brain").out == "[1 -2]\n"
     done = call("info", "weights.safetensors", "--json")
     assert (done.status, done.answer["format"]) == (0, "safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_an_interrupt_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield bytes(4000)
+        raise KeyboardInterrupt
+
+    tensor = Tensor(DType.FLOAT, (2000,), lambda: np.zeros(2000, "f4"), chunks)
+    info = VariableInfo("v", DType.FLOAT, (2000,), 8000)
+    checkpoint = Checkpoint("m", "checkpoint_v2", {"v": info}, lambda _: tensor)
+    with pytest.raises(KeyboardInterrupt):
+        weights_out.write(checkpoint, [info], tmp_path / f"w{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fixture_is_what_its_script_writes(tmp_path: Path) -> None:
+    runpy.run_path(str(FIXTURES / "make_safetensors.py"))["write"](tmp_path)
+    assert (tmp_path / "weights.safetensors").read_bytes() == (FIXTURES / "weights.safetensors").read_bytes()
+
+
+def test_a_whole_object_checkpoint_goes_out_without_the_text_about_its_objects(tmp_path: Path, call: Caller) -> None:
+    target = tmp_path / "w.safetensors"
+    done = call("vars", "objects", "-o", target)
+    assert done.status == 0, done.err
+    assert done.err.splitlines()[0] == (
+        "left out _CHECKPOINTABLE_OBJECT_GRAPH: a record of the trainer, which has no place there"
+    )
+    expected = set(formats.read_checkpoint(FIXTURES / "objects").variables) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    assert set(formats.read_checkpoint(target).variables) == expected
+    named = call("vars", "objects", "--read", "_CHECKPOINTABLE_OBJECT_GRAPH", "-o", tmp_path / "x.safetensors")
+    assert named.status == 4
