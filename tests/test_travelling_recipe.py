@@ -19,6 +19,7 @@ from tfinspect.api.graft import graft_file
 from tfinspect.api.labels import labels_beside
 from tfinspect.api.predict import predict
 from tfinspect.api.recipe import carried, recipe_beside
+from tfinspect.api.trunk import open_trunk
 from tfinspect.errors import InputError, OutputExistsError
 from tfinspect.formats import onnx as onnx_format
 from tfinspect.ir.refs import TensorRef
@@ -92,6 +93,23 @@ def test_graft_doubts_a_head_of_another_tensor(call: Caller, tmp_path: Path) -> 
     done = call("graft", TINY, "--bottleneck", NECK, "--head", "wide.npz", "-o", "w.pb")
     assert (done.status, done.out) == (4, "")
     assert not (tmp_path / "w.pb").exists()
+
+
+def test_graft_doubts_a_head_of_another_trunk(call: Caller, tmp_path: Path) -> None:
+    sha256 = open_trunk(TINY, bottleneck=NECK).sha256
+    head(tmp_path / "own.npz", made=made(trunk_sha256=sha256, trunk="old/tiny.pb"))
+    cut_file(TINY, tmp_path / "trunk.pb", bottleneck=NECK)
+    for trunk in (TINY, "trunk.pb"):  # a part that has it all is the same trunk
+        done = call("graft", trunk, "--bottleneck", NECK, "--head", "own.npz", "-o", "f.pb", "-f")
+        assert (done.status, "warning" in done.err) == (0, False)
+    scaled = FIXTURES / "inception_scaled.pb"
+    done = call("graft", scaled, "--bottleneck", NECK, "--head", "own.npz", "-o", "s.pb")
+    assert done.status == 0
+    assert "warning: the head was trained on features of another trunk (old/tiny.pb)\n" in done.err
+    cut_file(TINY, tmp_path / "inner.pb", bottleneck=NECK, inputs=["conv[?,37,37,8]"])
+    done = call("graft", "inner.pb", "--bottleneck", NECK, "--head", "own.npz", "-o", "i.pb")
+    assert done.status == 0
+    assert "warning: whether the head was trained on features of this trunk cannot be told" in done.err
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def graft_model(
         (str(ref), f"{name}/"),
         names,
         _recipe(made, model, ref, inputs),
-        tuple(_doubts(made, ref)),
+        tuple(_doubts(made, model, ref)),
     )
 
 
@@ -181,11 +181,38 @@ def _recipe(made: Mapping[str, Any], model: Model, ref: TensorRef, inputs: Seque
     return carried(model, [ref], [spec.ref for spec in inputs], as_graph=True)
 
 
-def _doubts(made: Mapping[str, Any], ref: TensorRef) -> Iterator[str]:
+def _doubts(made: Mapping[str, Any], model: Model, ref: TensorRef) -> Iterator[str]:
     """Say where the head remembers another trunk than it is put on."""
     told = made.get("bottleneck")
     if isinstance(told, str) and told and TensorRef.parse(told) != ref:
         yield f"the head was trained on features of `{told}`, not of `{ref}`"
+        return
+    wanted = made.get("trunk_sha256")
+    if not isinstance(wanted, str) or not wanted:
+        return
+    found = _trunk_sha256(made, model, ref)
+    if found != wanted:
+        name = made.get("trunk")
+        other = f" ({name})" if isinstance(name, str) and name else ""
+        yield (
+            f"the head was trained on features of another trunk{other}"
+            if found is not None
+            else "whether the head was trained on features of this trunk cannot be told: no photos go into it as it is"
+        )
+
+
+def _trunk_sha256(made: Mapping[str, Any], model: Model, ref: TensorRef) -> str | None:
+    """Return what `features` calls the part of a model that leads to a tensor, None where no photos go in."""
+    from tfinspect.api.trunk import open_trunk
+
+    prepared = made.get("preprocessing")
+    size = prepared.get("size") if isinstance(prepared, dict) else None
+    for given in (None, size):  # a size has no place where the graph has one of its own
+        try:
+            return open_trunk(model, bottleneck=str(ref), size=None if given is None else (given[0], given[1])).sha256
+        except UsageError:
+            continue
+    return None
 
 
 def _connect(model: Model, ref: TensorRef, labels: Sequence[str]) -> Grafted:
