@@ -281,6 +281,51 @@ def test_values_that_are_not_finite_are_no_prediction(tmp_path: Path) -> None:
     assert done.skipped[0].reason.endswith("red.png values that are not finite")
 
 
+def test_strings_and_nothing_are_no_classes(tmp_path: Path) -> None:
+    model = colour_model(tmp_path / "m.onnx", shape=("n", 8, 8, 3), outputs=("answer", "shape"), metadata={})
+    found = onnx.load(model)
+    found.graph.node.append(helper.make_node("Shape", ["x"], ["shape"]))
+    found.graph.output[1].CopyFrom(helper.make_tensor_value_info("shape", TensorProto.INT64, [4]))
+    empty = helper.make_node("Slice", ["answer", "start", "start"], ["nothing"])
+    found.graph.node.append(empty)
+    found.graph.initializer.append(numpy_helper.from_array(np.zeros(2, "i8"), "start"))
+    onnx.save(found, model)
+    red = photo(tmp_path / "red.png")
+    assert predict(model, [red]).output == "answer"  # the only one of floats
+    with pytest.raises(UsageError, match="`nothing` gives nothing for a photo"):
+        predict(model, [red], outputs=["nothing"])
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"size": [60000, 60000]}, 2, "takes ?x8x8x3, not images of 60000 x 60000"),
+        ({"mean": [1, 2]}, 3, "has a preprocessing that is not known here"),
+        ({"channels": 1}, 2, "takes 3 channels, its recorded preprocessing is for 1"),
+        ({"size": [0, 4]}, 3, "has a preprocessing that is not known here"),
+        ({"size": 4}, 3, "has no preprocessing as it is written here"),
+    ],
+)
+def test_a_recorded_recipe_that_cannot_be_is_one_line(
+    call: Caller, tmp_path: Path, change: dict[str, object], status: int, words: str
+) -> None:
+    recipe = {**Recipe((8, 8)).to_json(), **change}
+    colour_model(tmp_path / "m.onnx", metadata={"preprocess": json.dumps(recipe)})
+    photo(tmp_path / "red.png")
+    done = call("predict", "m.onnx", "red.png")
+    assert (done.status, done.out) == (status, "")
+    assert words in done.err.splitlines()[0]
+    assert len(done.err.splitlines()) == 1
+
+
+def test_images_larger_than_any_network_takes_are_refused(call: Caller, tmp_path: Path) -> None:
+    colour_model(tmp_path / "m.onnx", shape=("n", "h", "w", 3))
+    photo(tmp_path / "red.png")
+    done = call("predict", "m.onnx", "red.png", "--size", "60000")
+    assert (done.status, done.out) == (4, "")
+    assert "more than 16,777,216 pixels are not made" in done.err
+
+
 # -- labels ------------------------------------------------------------------------------------------------------------
 
 

@@ -146,7 +146,7 @@ def open_photo_model(path: PathLike, wishes: Wishes) -> Iterator[PhotoModel]:
 
 
 def _graph(path: str, ready: Prepared, runner: Callable[[], Runner], wishes: Wishes) -> PhotoModel:
-    output = _only([(str(spec.ref), spec.shape) for spec in ready.outputs], path)
+    output = _only({str(spec.ref): spec for spec in ready.outputs}, path)
     ref = next(spec.ref for spec in ready.outputs if str(spec.ref) == output)
     starts = [parse_shaped(text)[0] for text in wishes.inputs]
     way, used = _way_into(ready, [ready.held.get(start, start) for start in starts], [ref], wishes)
@@ -229,8 +229,7 @@ def _saved_model(path: str, wishes: Wishes) -> PhotoModel:
     else:
         way = _values(word, spec.dtype, spec.shape, wishes, recorded)
     outputs = {entry.key or entry.name: entry for entry in signature.outputs}
-    known = [(key, entry.shape) for key, entry in outputs.items()]
-    output = _named(wishes.outputs, outputs, signature.outputs, path) or _only(known, path)
+    output = _named(wishes.outputs, outputs, signature.outputs, path) or _only(outputs, path)
     return PhotoModel(
         path,
         lambda: runtimes.tensorflow_saved_model(path, signature.name),
@@ -281,9 +280,8 @@ def _onnx(path: str, wishes: Wishes) -> PhotoModel:
         word, spec.dtype, spec.shape, wishes, recorded
     )  # fmt: skip
     outputs = {entry.key or entry.name: entry for entry in written.outputs}
-    shapes = [(key, entry.shape) for key, entry in outputs.items()]
     inner = {name: None for name in written.tensor_names if name not in outputs}
-    output = _named(wishes.outputs, {**outputs, **inner}, written.outputs, path) or _only(shapes, path)
+    output = _named(wishes.outputs, {**outputs, **inner}, written.outputs, path) or _only(outputs, path)
     activation: Activation = "none"
     for op, name in _ACTIVATIONS.items():
         if written.behind(output, {op}) is not None:
@@ -373,13 +371,15 @@ def _named(
     raise NameNotFoundError(f"{path} has no {what} `{wanted[0]}`", name=text.name, known=table)
 
 
-def _only(outputs: Sequence[tuple[str, Shape]], path: str) -> str:
-    """Return the only output."""
-    if len(outputs) == 1:
-        return outputs[0][0]
+def _only(outputs: Mapping[str, TensorSpec], path: str) -> str:
+    """Return the only output, or the only one of floats: names and numbers of the best classes may stand beside it."""
+    floats = [name for name, spec in outputs.items() if spec.dtype is None or spec.dtype.is_floating]
+    for names in (list(outputs), floats):
+        if len(names) == 1:
+            return names[0]
     raise UsageError(
         f"{path} has {len(outputs)} outputs",
-        details=[f"{name}  {format_shape(shape)}" for name, shape in outputs],
-        hint=f"choose the probabilities: --outputs {outputs[0][0]}" if outputs else None,
-        evidence={"outputs": [name for name, _ in outputs]},
+        details=[f"{name}  {spec.dtype} {format_shape(spec.shape)}" for name, spec in outputs.items()],
+        hint=f"choose the probabilities: --outputs {next(iter(outputs))}" if outputs else None,
+        evidence={"outputs": list(outputs)},
     )

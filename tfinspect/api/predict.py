@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 _BATCH: Final = 32
+_BATCH_NBYTES: Final = 128 << 20  # 32 images of 500 x 500 have 100 MB
+_FEW: Final = 4  # photos as they were taken have tens of megabytes each
+_FLOAT_NBYTES: Final = 4
 _SUM_SLACK: Final = 1e-3  # by which probabilities in float16 may miss 1
 _SINGLE: Final = 3  # rank of an image without a batch
 _PAIR: Final = 2
@@ -106,7 +109,13 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class _Photo:
-    """A photo as read: its bytes where the model decodes, else what the model takes."""
+    """A photo as read.
+
+    Attributes:
+        image: its name.
+        data: the bytes of the file.
+        values: what the model takes; where it decodes by itself, the pixels.
+    """
 
     image: str
     data: bytes
@@ -172,8 +181,9 @@ def predict(
         names = found.labels if given is None else given
         asked = _Asked(found, runner, names, top, skipped)
         predictions: list[Prediction] = []
-        for start in range(0, len(files), _BATCH):
-            chunk = files[start : start + _BATCH]
+        step = _step(found)
+        for start in range(0, len(files), step):
+            chunk = files[start : start + step]
             predictions += asked.answers(asked.read(chunk))
             if progress is not None:
                 progress(start + len(chunk), len(files))
@@ -193,6 +203,15 @@ def predict(
         with phase("drawing the contact sheet"):
             write_sheet(result, sheet, force=force)
     return result
+
+
+def _step(model: PhotoModel) -> int:
+    """Return how many photos are held at once."""
+    recipe = model.way.recipe
+    if model.way.kind == "bytes" or recipe is None or recipe.size is None:
+        return _FEW
+    nbytes = recipe.size[0] * recipe.size[1] * recipe.channels * _FLOAT_NBYTES
+    return max(1, min(_BATCH, _BATCH_NBYTES // nbytes))
 
 
 def check_sheet(path: PathLike, *, force: bool) -> None:
@@ -380,11 +399,17 @@ class _Asked:
 
     def _begin(self, row: Array) -> None:
         """Look at the first answer: how many classes there are, and whether their numbers are probabilities yet."""
+        output = self._model.output
+        if not row.size or row.dtype.kind in "OSU":
+            raise UsageError(
+                f"`{output}` gives {'strings' if row.size else 'nothing'} for a photo, no numbers of classes",
+                hint="choose the probabilities: --outputs T",
+                evidence={"output": output},
+            )
         self.classes = int(row.size)
         if self._activation == "sigmoid" and self.classes == 1 and len(self._labels) == _PAIR:
             self.classes = _PAIR  # one number tells two classes apart
         check_labels(self._labels, self.classes)
-        output = self._model.output
         if self._activation == "unknown":
             low, high, total = float(row.min()), float(row.max()), float(row.sum())
             if low < 0 or high > 1:

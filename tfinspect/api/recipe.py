@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.api.labels import asset, folder_of, is_folder, text_of
-from tfinspect.errors import InputError, UsageError
+from tfinspect.errors import InputError, LimitError, UsageError
 from tfinspect.formats import _atomic
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.shapes import format_shape
@@ -31,6 +31,7 @@ ASSET_NAME = "preprocess.json"
 METADATA_KEY = "preprocess"
 _IMAGE_RANK: Final = 4
 _CHANNELS: Final = (1, 3)
+_MOST_PIXELS = 1 << 24  # 4,096 x 4,096, several times what any network takes
 _HALF_RANGE = 127.5  # the slim networks take pixels from -1 to 1
 _IMAGE_TYPES: Final = (DType.FLOAT, DType.HALF, DType.DOUBLE, DType.BFLOAT16, DType.UINT8)
 
@@ -130,13 +131,18 @@ def input_recipe(
 
     Raises:
         UsageError: no image is of that type or shape, or the size is neither known nor given.
+        LimitError: the images are larger than any network takes.
     """
     if dtype not in _IMAGE_TYPES:
         raise UsageError(f"`{name}` takes {dtype}, which no image is")
     of_any_size = recorded.size is None if recorded is not None else inside is not None and inside.size is not None
     found, channels = _sizes(name, shape, size or (None if recorded is None else recorded.size), any_size=of_any_size)
     if recorded is not None:
-        recipe = replace(recorded, size=found, channels=channels)
+        if recorded.channels != channels:
+            raise UsageError(
+                f"`{name}` takes {channels} channels, its recorded preprocessing is for {recorded.channels}"
+            )
+        recipe = replace(recorded, size=found)
     elif dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
         recipe = Recipe(found, channels=channels, origin="graph")  # the graph scales by itself
     else:
@@ -174,7 +180,7 @@ def carried(
         return recorded
     try:
         entry = image_entry(model.graph, outputs, recorded=recorded)
-    except UsageError:
+    except (UsageError, LimitError):
         return None  # it takes no images, or does not say of which size
     if entry.decoder is not None and entry.decoder.contents in inputs:
         return recorded
@@ -235,6 +241,11 @@ def _sizes(
             raise UsageError(f"`{name}` takes {format_shape(shape)}, not images of {wanted[0]} x {wanted[1]}")
         height, width = wanted
     if height is not None and width is not None:
+        if height * width > _MOST_PIXELS:
+            raise LimitError(
+                f"`{name}` takes images of {height:,} x {width:,}; more than {_MOST_PIXELS:,} pixels are not made",
+                evidence={"name": name, "height": height, "width": width},
+            )
         return (height, width), channels or _CHANNELS[1]
     if any_size:
         return None, channels or _CHANNELS[1]
