@@ -35,7 +35,7 @@ def command(
     ],
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE...", help="Photos, or folders with photos below them", show_default=False),
+        typer.Argument(metavar="IMAGE", help="Photos, or folders with photos below them", show_default=False),
     ],
     *,
     top: Annotated[int, typer.Option("--top", metavar="K", help="Classes of each photo, best first")] = 5,
