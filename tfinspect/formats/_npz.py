@@ -152,20 +152,11 @@ def write_arrays(
         OutputExistsError: the file exists and `force` is not set.
         OutputError: it cannot be written; nothing is left behind.
     """
-    import numpy as np
-
     target = Path(path)
     _atomic.ensure_absent(target, force=force)
     with _atomic.staged(target) as temporary, _atomic.output_errors(target):
-        with zipfile.ZipFile(temporary, "x", allowZip64=True) as archive:
-            for name, array in arrays.items():
-                member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-                member.file_size = array.nbytes + _MAX_HEADER_NBYTES  # so that zipfile knows if it needs 64 bits
-                with archive.open(member, "w") as file:
-                    if isinstance(array, Pieces):
-                        _write_pieces(file, array)
-                    else:
-                        np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+        with temporary.open("xb") as file:
+            dump_arrays(file, arrays)
         _atomic.publish(temporary, target, force=force)
     return target.stat().st_size
 
@@ -178,3 +169,18 @@ def _write_pieces(file: IO[bytes], array: Pieces) -> None:
     np.lib.format.write_array_header_1_0(file, header)
     for part in array.parts:
         file.write(np.ascontiguousarray(part, dtype).data)
+
+
+def dump_arrays(out: IO[bytes], arrays: Mapping[str, npt.NDArray[Any] | Pieces]) -> None:
+    """Write an archive into an open file; the same arrays give the same bytes."""
+    import numpy as np
+
+    with zipfile.ZipFile(out, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            member.file_size = array.nbytes + _MAX_HEADER_NBYTES  # so that zipfile knows if it needs 64 bits
+            with archive.open(member, "w") as file:
+                if isinstance(array, Pieces):
+                    _write_pieces(file, array)
+                else:
+                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
