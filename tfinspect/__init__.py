@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tfinspect.api.freeze import freeze
     from tfinspect.api.graft import graft, read_head
     from tfinspect.api.info import info
+    from tfinspect.api.predict import predict
     from tfinspect.api.verify import verify
     from tfinspect.errors import TfinspectError
     from tfinspect.formats import open_model as open  # noqa: A004 - `tfinspect.open` reads well
@@ -57,6 +58,7 @@ _HOMES = {
     "graft": "tfinspect.api.graft",
     "info": "tfinspect.api.info",
     "open": "tfinspect.formats",
+    "predict": "tfinspect.api.predict",
     "read_checkpoint": "tfinspect.formats",
     "read_graph": "tfinspect.formats",
     "read_head": "tfinspect.api.graft",
@@ -82,6 +84,7 @@ __all__ = [
     "graft",
     "info",
     "open",
+    "predict",
     "read_checkpoint",
     "read_graph",
     "read_head",

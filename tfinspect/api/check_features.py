@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tfinspect import __version__, formats
 from tfinspect.api import proof
 from tfinspect.errors import RuntimeFailedError
-from tfinspect.learn.images import kind
+from tfinspect.learn.images import is_plain_jpeg
 from tfinspect.learn.worker import Prepared
 
 if TYPE_CHECKING:
@@ -81,11 +81,8 @@ class PhotoReference:
         import numpy as np
 
         decoder = self._trunk.decoder
-        if decoder is not None and kind(data) == "JPEG":
-            try:
-                return self._run({str(decoder.contents): np.array(data, object)})
-            except RuntimeFailedError:
-                pass  # a colour space its op does not know; if it is something else, the next call says so
+        if decoder is not None and is_plain_jpeg(data):
+            return self._run({str(decoder.contents): np.array(data, object)})
         return self._run({str(self._trunk.ready if decoder is None else decoder.ref): pixels})
 
     def on_prepared(self, values: Array) -> Array:

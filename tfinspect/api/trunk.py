@@ -9,14 +9,14 @@ import os
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from tfinspect import __version__, formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.export_onnx import convert_graph, convertible_graph
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import Prepared, model_graph, prepare
-from tfinspect.api.recipe import ImageEntry, image_entry, recipe_beside
+from tfinspect.api.recipe import image_entry, recipe_beside
 from tfinspect.errors import UnsupportedOpsError, UsageError
 from tfinspect.formats import _atomic, graphdef
 from tfinspect.ir.dtypes import DType
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Runtime = Literal["onnxruntime", "tensorflow"]
 DYNAMIC: Final = "dynamic"
 _ONE: Final = "1"
+_FED: Final = frozenset({"Placeholder", "PlaceholderV2"})
 _ACCURATE: Final = b"INTEGER_ACCURATE"
 
 
@@ -143,7 +144,7 @@ def open_trunk(
     shape = (1, *(recipe.size or (None, None)), recipe.channels)
     words = ",".join("?" if n is None else str(n) for n in shape)
     cut = prepare(whole.graph, inputs=[f"{entry.ready}[{words}]"], outputs=[str(ref)])
-    _refuse_others(cut, entry)
+    _refuse_others(cut.graph, cut.held.get(entry.ready, entry.ready))
     graph, _ = set_batch(cut.graph, cut.inputs, DYNAMIC)
     told = TensorTypes(graph).type_of(ref).shape
     batch = _ONE if told is not None and (not told or told[0] is not None) else DYNAMIC
@@ -192,8 +193,7 @@ def _fast_dct(graph: Graph, decoder: Pixels) -> bool:
 
 def _by_itself(model: Model, whole: Prepared, decoder: Pixels, ref: TensorRef) -> Trunk:
     """Take a graph whose own ops must prepare the images."""
-    others = [spec for spec in whole.inputs if spec.ref != decoder.contents]
-    _refuse(others)
+    _refuse_others(whole.graph, whole.held.get(decoder.contents, decoder.contents))
     note = f"the graph prepares images in a way of its own behind `{decoder.ref}`: TensorFlow runs it, one at a time"
     notes = (*whole.notes, *(f"fixed {setting}" for setting in whole.settings), note)
     return Trunk(
@@ -202,17 +202,20 @@ def _by_itself(model: Model, whole: Prepared, decoder: Pixels, ref: TensorRef) -
     )  # fmt: skip
 
 
-def _refuse_others(cut: Prepared, entry: ImageEntry) -> None:
-    _refuse([spec for spec in cut.inputs if spec.ref != entry.ready])
-
-
-def _refuse(others: Sequence[Any]) -> None:
+def _refuse_others(graph: Graph, image: TensorRef) -> None:
+    """Refuse a graph that must be fed more than images."""
+    types = TensorTypes(graph)
+    others = [
+        (TensorRef(node.name), types.type_of(TensorRef(node.name)))
+        for node in graph.nodes
+        if node.op in _FED and node.name != image.name
+    ]
     if others:
         raise UsageError(
-            f"beside the image the graph needs `{others[0].name}`",
-            details=[f"{spec.name}  {spec.dtype} {format_shape(spec.shape)}" for spec in others],
-            hint=f"fix it: --set {others[0].ref.name}=VALUE",
-            evidence={"inputs": [spec.name for spec in others]},
+            f"beside the image the graph needs `{others[0][0]}`",
+            details=[f"{ref}  {known.dtype} {format_shape(known.shape)}" for ref, known in others],
+            hint=f"fix it: --set {others[0][0].name}=VALUE",
+            evidence={"inputs": [str(ref) for ref, _ in others]},
         )
 
 
