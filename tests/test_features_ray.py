@@ -28,7 +28,7 @@ from tfinspect.learn.images import image_folder
 from tfinspect.learn.job import Job
 from tfinspect.learn.preprocess import Recipe
 from tfinspect.learn.remote import Place, is_url
-from tfinspect.learn.worker import Worker
+from tfinspect.learn.worker import Failure, Worker
 from tfinspect.runtimes import ray_engine
 
 if TYPE_CHECKING:
@@ -387,3 +387,17 @@ def test_workers_that_always_die_are_given_up(tmp_path: Path, monkeypatch: pytes
         list(spread.parts())
     assert caught.value.message == "a Ray worker died, and so did those that were started in its place"
     assert "last words" in caught.value.details
+
+
+def test_what_only_this_process_sees_is_copied_first(tmp_path: Path) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    for name, data in {"a/1.jpg": b"one", "a/2.jpg": b"", "b/1.jpg": b"three"}.items():
+        memory.pipe(f"/spooled/{name}", data)
+    place = Place("memory://spooled")
+    images = place.folder().files
+    assert (place.private, [image.name for image in images]) == (True, ["a/1.jpg", "a/2.jpg", "b/1.jpg"])
+    failures: dict[int, Failure] = {}
+    numbers, paths = features_ray._spool(images, place, tmp_path, failures)
+    assert numbers == [0, 2]
+    assert [Path(path).read_bytes() for path in paths] == [b"one", b"three"]
+    assert failures == {1: Failure("a/2.jpg", f"{images[1].path} is empty (0 bytes)")}

@@ -15,7 +15,15 @@ from tfinspect import __version__, runtimes
 from tfinspect.api import check_features, proof
 from tfinspect.api.check_features import Agreement, PhotoReference
 from tfinspect.api.trunk import DYNAMIC, Runtime, Trunk, job_of, onnx_trunk, open_trunk, tensorflow_trunk
-from tfinspect.errors import InputError, RuntimeFailedError, TfinspectError, UnsupportedOpsError, UsageError, counted
+from tfinspect.errors import (
+    InputError,
+    LimitError,
+    RuntimeFailedError,
+    TfinspectError,
+    UnsupportedOpsError,
+    UsageError,
+    counted,
+)
 from tfinspect.formats import _atomic
 from tfinspect.formats import features as features_format
 from tfinspect.ir.features import SPLITS
@@ -418,15 +426,20 @@ def _compare(images: Images, trunk: Trunk, engine: Engine) -> Agreement | None:
     """Compare the features of a few images, taken from all over the folder, with TensorFlow's."""
     files = images.files
     step = max(1, len(files) // _CHECKED_IMAGES)
-    sample = []
-    for file in files[step // 2 :: step][:_CHECKED_IMAGES]:
-        with contextlib.suppress(TfinspectError):  # reported where all images are read
-            sample.append((file.name, images.place.read(file.path)))
+    sample: list[tuple[str, bytes]] = []
     job = engine.worker.job
 
     def pixels_of(name: str, data: bytes) -> npt.NDArray[Any]:
         return decode(data, name, channels=job.recipe.channels, fast_dct=job.fast_dct)
 
+    for file in (*files[step // 2 :: step], *files):
+        if len(sample) == min(_CHECKED_IMAGES, len(files)):
+            break
+        with contextlib.suppress(InputError, LimitError):  # reported where all images are read
+            data = images.place.read(file.path)
+            pixels_of(file.name, data)
+            if (file.name, data) not in sample:
+                sample.append((file.name, data))
     return check_features.check(trunk, engine.worker, sample, pixels_of)
 
 
