@@ -115,7 +115,10 @@ def test_a_folder_behind_a_url_has_the_same_names_in_the_same_order(tmp_path: Pa
         for name in names:
             file.write(folder / name, f"in/{name}")
     wanted = image_folder(folder)
-    for url in (str(folder), f"file://{folder}", f"zip://in::{archive}", f"zip://in::file://{archive}"):
+    urls = [str(folder), f"file://{folder}"]
+    if importlib.util.find_spec("fsspec") is not None:
+        urls += [f"zip://in::{archive}", f"zip://in::file://{archive}"]
+    for url in urls:
         place = Place(url)
         found = place.folder()
         assert [(f.name, f.label) for f in found.files] == [(f.name, f.label) for f in wanted.files]
