@@ -227,6 +227,8 @@ def test_a_block_on_a_worker(photos: Path, job: Job) -> None:
 @pytest.fixture
 def own_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # so that the first worker has not done everything before the second one has started
+    monkeypatch.setenv("RAY_DATA_DEFAULT_WAIT_FOR_MIN_ACTORS_S", "100")
     yield
     runtimes.shutdown()
 
