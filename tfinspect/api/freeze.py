@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
@@ -91,6 +91,9 @@ def freeze_model(
     frozen, report = fold_variables(
         whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
     )
+    if values is model.checkpoint and model.layers:  # their weights became constants as the graph was built
+        restored = {name: name for name in values.variables if name in frozen}
+        report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, refs)
     return Frozen(frozen, taken, given, report)
 

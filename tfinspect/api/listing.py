@@ -67,6 +67,8 @@ def nodes(
     if only is not None and everywhere:
         raise UsageError("`--only` looks for the ends of one graph", hint="leave out --all, or name one --function")
     model = _model(path)
+    if model.format == "dl4j" and only == "bottlenecks":
+        model = open_graph(path)
     keeps = tuple(_filters(op, match, scope))
     if model.graph is None:
         _refuse_graph_options(model, only, inputs)
