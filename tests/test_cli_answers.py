@@ -253,7 +253,8 @@ def test_values_as_json() -> None:
         ("training_v1/model.ckpt-3", "checkpoint_v1", ["queue_Dequeue:0"], ["softmax:0"]),
         ("training/model.ckpt-3.meta", "metagraph", ["queue_Dequeue:0"], ["softmax:0"]),
         ("saved_model", "saved_model", ["x:0"], ["y:0"]),
-        ("dense.onnx", "onnx", None, None),
+        ("dense.onnx", "onnx", ["x:0"], ["y:0"]),
+        ("branches.tflite", "tflite", ["x:0"], ["y:0"]),
         ("head.npz", "head_npz", [], []),
     ],
 )
@@ -268,7 +269,7 @@ def test_json_info(call: Caller, path: str, format_: str, inputs: list[str] | No
         assert [end["name"] for end in answer["inputs"]] == inputs
         assert [end["name"] for end in answer["outputs"]] == outputs
     assert keys_are_snake_case({k: v for k, v in answer.items() if k != "ops"})
-    assert (answer["next"] is None) == (format_ in {"onnx", "head_npz"})
+    assert (answer["next"] is None) == (format_ == "head_npz")
 
 
 def test_json_info_says_more_where_there_is_more(call: Caller) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +176,33 @@ def test_values_of_inputs_decide_between_nodes_that_are_otherwise_alike() -> Non
     )
     shapes = [kind.shape for kind in TensorTypes(graph).first_types(graph.nodes[3:])]
     assert shapes == [(2, 3), (3, 2)] * 3
+
+
+def test_large_constants_are_not_read(tmp_path: Path) -> None:
+    nbytes = 1_900_000_000
+    shape = field(2, field(2, b"\x08" + varint_bytes(nbytes // 4)))
+    tensor = b"\x08\x01" + shape + len_header(4, nbytes)
+    value = len_header(8, len(tensor) + nbytes) + tensor
+    entry = field(1, b"value") + len_header(2, len(value) + nbytes) + value
+    node = field(1, b"big") + field(2, b"Const") + len_header(5, len(entry) + nbytes) + entry
+    head = len_header(1, len(node) + nbytes) + node
+    path = tmp_path / "large.pb"
+    with path.open("wb") as file:  # a hole of 1.9 GB, which takes no place on the disk
+        file.write(head)
+        file.seek(len(head) + nbytes)
+        file.write(field(1, field(1, b"read") + field(2, b"Identity") + field(3, b"big")))
+    script = (
+        "import resource, subprocess, sys\n"
+        "done = subprocess.run([sys.executable, '-m', 'tfinspect', 'nodes', sys.argv[1]], stdout=subprocess.PIPE)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, done.returncode, done.stdout)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    peak, status, out = done.stdout.split(" ", 2)
+    assert (int(status), out) == (
+        0,
+        repr(b"big\tConst\tfloat32\t475000000\t\nread\tIdentity\tfloat32\t475000000\tbig\n") + "\n",
+    )
+    assert int(peak) < 200 << 10  # KiB, mapped pages included
 
 
 def test_a_claim_of_outputs_without_end_takes_no_memory() -> None:

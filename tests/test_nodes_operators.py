@@ -31,7 +31,7 @@ def operators_model() -> Model:
         }),
         Operator("net/relu", "Relu", ("conv_out",), ("relu_out",), floats, (1, 8, None, None)),
         Operator("net/if", "If", ("flag:0",), ("choice", "rest"), floats, None),
-        Operator("fused", "com.microsoft::FusedMatMul", ("relu_out", "choice"), ("logits:0",)),
+        Operator("fused", "com.microsoft::FusedMatMul", ("^relu", "choice"), ("logits:0",)),
         Operator("then/neg", "Neg", ("relu_out",), ("negated",), floats, (1, 8, None, None), {}, "net/if.then_branch"),
         Operator("else/add", "Add", ("a", "a"), ("sum",), None, None, {}, "net/if.else_branch"),
     )  # fmt: skip
@@ -80,7 +80,7 @@ ROWS = [
     ["conv_1", "Conv", "float32", "1x8x?x?", "image, weights, "],
     ["net/relu", "Relu", "float32", "1x8x?x?", "conv_out"],
     ["net/if", "If", "float32", "?", "flag:0"],
-    ["fused", "com.microsoft::FusedMatMul", "?", "?", "relu_out, choice"],
+    ["fused", "com.microsoft::FusedMatMul", "?", "?", "^relu, choice"],
 ]
 
 
@@ -99,6 +99,7 @@ def test_operators_are_listed_like_nodes(call: Caller) -> None:
         "dtype": "float32",
         "shape": [1, 8, None, None],
     }
+    assert (answer["nodes"][3]["inputs"], answer["nodes"][3]["control_inputs"]) == (["^relu", "choice"], [])
     shown = call("nodes", "m.onnx", tty=True, columns=120)
     assert shown.out.splitlines()[0].split() == ["NAME", "OP", "DTYPE", "SHAPE", "INPUTS"]
     assert shown.err == "4 nodes\n"

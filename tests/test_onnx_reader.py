@@ -10,14 +10,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfinspect.errors import CorruptFileError, FileMissingError, InputError, UnknownFormatError, UnsupportedFeatureError
+from tfinspect import formats
+from tfinspect.errors import (
+    CorruptFileError,
+    FileMissingError,
+    InputError,
+    TfinspectError,
+    UnknownFormatError,
+    UnsupportedFeatureError,
+)
 from tfinspect.formats import onnx
 from tfinspect.formats._onnx_schema import message_class
 from tfinspect.formats._onnx_tensors import DTYPES
 from tfinspect.formats._packed import PACKED_BITS
 from tfinspect.formats._wire import len_header
+from tfinspect.ir.attrs import Attr, AttrList, FuncRef
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import TensorRef
+from tfinspect.ir.risks import Risk
+from tfinspect.ir.tensors import Tensor
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FLOAT, INT64, STRING, COMPLEX64, E8M0 = 1, 7, 8, 14, 24
@@ -218,6 +229,229 @@ def test_metadata_is_appended(tmp_path: Path) -> None:
     assert found.sha256() != onnx.read(FIXTURES / "dense.onnx").sha256()
 
 
+# ------------------------------------------------------------------------------------------------ whole models
+
+
+def model_of(path: Path) -> Any:
+    found = onnx.read_model(path)
+    assert found.checkpoint is not None
+    return found
+
+
+def test_every_graph_of_the_fixture() -> None:
+    found = formats.open_model(FIXTURES / "branches.onnx")
+    assert [(o.name, o.op, o.inputs, o.outputs, o.body) for o in found.operators] == [
+        ("gemm", "Gemm", ("x", "weights", "bias"), ("dense",), ""),
+        ("choice", "If", ("choose",), ("chosen",), ""),
+        ("repeat", "Loop", ("times", "", "chosen"), ("looped",), ""),
+        ("scale", "fixture::Scale", ("looped",), ("y",), ""),
+        ("choice/else_branch/scaled", "Div", ("dense", "scale"), ("else_out",), "choice/else_branch"),
+        ("choice/then_branch/scaled", "Mul", ("dense", "scale"), ("then_out",), "choice/then_branch"),
+        ("repeat/body/add", "Add", ("sum_in", "step"), ("sum_out",), "repeat/body"),
+        ("repeat/body/go_on_out", "Identity", ("go_on",), ("go_on_out",), "repeat/body"),
+        ("fixture::Scale/c", "Constant", (), ("c",), "fixture::Scale"),
+        ("fixture::Scale/mul", "Mul", ("a", "c"), ("b",), "fixture::Scale"),
+    ]
+    by_name = {o.name: o for o in found.operators}
+    assert (by_name["gemm"].dtype, by_name["gemm"].shape) == (DType.FLOAT, (None, 3))
+    assert (by_name["choice"].dtype, by_name["choice"].shape) == (None, None)
+    assert (by_name["repeat/body/go_on_out"].dtype, by_name["repeat/body/go_on_out"].shape) == (DType.BOOL, ())
+    assert by_name["choice"].attrs["then_branch"] == Attr.of(FuncRef("choice/then_branch", {}))
+    assert by_name["fixture::Scale/c"].attrs["value"].value.numpy().tolist() == [0.5]
+    assert found.facts == {
+        "ir_version": "10",
+        "opset": "ai.onnx 21, fixture 1",
+        "producer": "fixtures",
+        "functions": "fixture::Scale",
+        "metadata.labels": "daisy\nroses",
+    }
+    assert found.risks == ()
+    assert found.checkpoint is not None
+    assert found.checkpoint.files == tuple(str(FIXTURES / name) for name in ("branches.onnx", "branches.bin"))
+    assert {v.name: (str(v.dtype), v.shape, v.nbytes) for v in found.checkpoint.variables.values()} == {
+        "weights": ("float32", (4, 3), 48),
+        "bias": ("float32", (3,), 12),
+        "choose": ("bool", (), 1),
+        "times": ("int64", (), 8),
+        "packed": ("int4", (5,), 3),
+        "brain": ("bfloat16", (2,), 4),
+        "tiny": ("float8_e4m3fn", (3,), 3),
+        "sparse": ("float32", (2, 3), 24),
+        "choice/else_branch/scale": ("float32", (3,), 12),
+        "choice/then_branch/scale": ("float32", (3,), 12),
+        "repeat/body/step": ("float32", (3,), 12),
+    }
+    assert found.checkpoint.read("sparse").tolist() == [[0, 1.5, 0], [0, 0, -2.5]]
+    assert found.checkpoint.read("packed").tolist() == [1, -2, 3, -8, 7]
+
+
+def test_attributes_of_every_kind(tmp_path: Path) -> None:
+    message = model()
+    node = message.graph.node.add(name="all", op_type="All", output=["z"])
+    small = tensor("t", INT64, (2,), int64_data=[4, -5])
+    kinds: dict[str, tuple[dict[str, Any], Any]] = {
+        "number": ({"i": -3, "type": 2}, Attr.of(-3)),
+        "zero": ({"type": 2}, Attr.of(0)),
+        "real": ({"f": 0.5, "type": 1}, Attr.of(0.5)),
+        "text": ({"s": b"\xff", "type": 3}, Attr.of(b"\xff")),
+        "numbers": ({"ints": [1, 2], "type": 7}, Attr.ints([1, 2])),
+        "reals": ({"floats": [1.5], "type": 6}, Attr.of(AttrList("f", (1.5,)))),
+        "texts": ({"strings": [b"a", b""], "type": 8}, Attr.of(AttrList("s", (b"a", b"")))),
+        "none": ({"ints": [], "type": 7}, Attr.of(AttrList("none", ()))),
+        "old number": ({"i": 7}, Attr.of(7)),
+        "old real": ({"f": 7.5}, Attr.of(7.5)),
+        "old text": ({"s": b"old"}, Attr.of(b"old")),
+        "old numbers": ({"ints": [3]}, Attr.ints([3])),
+        "unsaid": ({}, Attr("none")),
+        "tensor": ({"t": small, "type": 4}, Attr.of(Tensor.of([4, -5], DType.INT64))),
+        "graph": ({"g": message_class("GraphProto")(), "type": 5}, Attr.of(FuncRef("all/graph", {}))),
+        "graphs": (
+            {"graphs": [message_class("GraphProto")(name="g")] * 2, "type": 10},
+            Attr.of(AttrList("func", (FuncRef("all/graphs/0", {}), FuncRef("all/graphs/1", {})))),
+        ),
+    }
+    for name, (fields, _) in kinds.items():
+        node.attribute.add(name=name, **fields)
+    data = message.SerializeToString()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    (found,) = (o for o in onnx.read_model(path).operators if o.name == "all")
+    assert list(found.attrs) == list(kinds)
+    for name, (_, expected) in kinds.items():
+        if name == "graph":  # an empty message is still a graph on the wire
+            assert found.attrs[name] in (expected, Attr("none"))
+        else:
+            assert found.attrs[name] == expected, name
+
+
+def test_operators_that_nobody_defines_are_risks(tmp_path: Path) -> None:
+    message = model()
+    for domain in ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "mine", "mine", "ai.onnx.contrib"):
+        message.graph.node.add(op_type="Op", domain=domain, output=["z"])
+    found = onnx.read_model(write(tmp_path, message))
+    assert found.risks == (
+        Risk("custom-code", "mine::Op", "`mine::Op` (2 operators) needs a custom operator library"),
+        Risk(
+            "custom-code", "ai.onnx.contrib::Op", "`ai.onnx.contrib::Op` (1 operator) needs a custom operator library"
+        ),
+    )
+    names = [o.name for o in found.operators]
+    assert len(set(names)) == len(names)
+
+
+def test_several_graph_fields_are_one_graph(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    first, second = model(tensor("w", FLOAT, (1,), float_data=[1])), model(tensor("v", FLOAT, (1,), float_data=[2]))
+    path.write_bytes(first.SerializeToString() + second.SerializeToString())
+    assert list(model_of(path).checkpoint.variables) == ["w", "v"]
+    assert set(onnx.read(path).initializers) == {"w", "v"}
+
+
+@pytest.mark.parametrize(
+    ("indices", "dims", "words"),
+    [
+        (([0, 9], (2,)), (2, 3), "has indices that do not fit its values"),
+        (([-1, 2], (2,)), (2, 3), "has indices that do not fit its values"),
+        (([0], (1,)), (2, 3), "has indices that do not fit its values"),
+        (([0, 0, 2, 0], (2, 2)), (2, 3), "has indices that do not fit its values"),
+        (([0, 1], (2,)), (1 << 40,), "takes more than 268,435,456 bytes in full"),
+        (([0, 1], (2,)), (-1,), "has an impossible shape"),
+        (([0, 1], (2,)), (0, 1 << 62), "has indices that do not fit its values"),
+    ],
+)
+def test_sparse_tensors_that_do_not_fit(
+    indices: tuple[list[int], tuple[int, ...]], dims: tuple[int, ...], words: str, tmp_path: Path
+) -> None:
+    sparse = message_class("SparseTensorProto")(
+        values=tensor("s", FLOAT, (2,), float_data=[1, 2]),
+        indices=tensor("i", INT64, indices[1], int64_data=indices[0]),
+        dims=dims,
+    )
+    path = tmp_path / "m.onnx"
+    data = sparse.SerializeToString()
+    graph = len_header(15, len(data)) + data
+    path.write_bytes(model().SerializeToString() + len_header(7, len(graph)) + graph)
+    found = model_of(path)
+    assert found.checkpoint.variables["s"].shape == dims
+    with pytest.raises(TfinspectError) as caught:
+        found.checkpoint.read("s")
+    assert caught.value.message == f"{path}: `s`, sparse of shape {list(dims)}, {words}"
+
+
+def test_large_values_stay_in_the_file(tmp_path: Path) -> None:
+    big = np.arange(3 << 20, dtype="<f4")
+    message = model(tensor("raw", FLOAT, big.shape, raw_data=big.tobytes()))
+    message.graph.initializer.append(tensor("typed", FLOAT, (5000,), float_data=big[:5000]))
+    message.graph.node.add(op_type="Constant", output=["c"]).attribute.add(
+        name="value", t=tensor("", FLOAT, big.shape, raw_data=big.tobytes())
+    )
+    path = write(tmp_path, message)
+    found = model_of(path)
+    raw = found.checkpoint.tensor("raw")
+    assert not raw.numpy().flags.owndata
+    assert [len(piece) for piece in raw.chunks()] == [4 << 20] * 3
+    assert b"".join(raw.chunks()) == big.tobytes()
+    assert found.checkpoint.read("typed").tolist() == big[:5000].tolist()
+    assert found.operators[1].attrs["value"].value.numpy().tobytes() == big.tobytes()
+    assert (found.operators[1].dtype, found.operators[1].shape) == (DType.FLOAT, big.shape)
+    assert onnx.read(path).initializers["c"].numpy().tobytes() == big.tobytes()
+
+
+def ask_for_everything(path: Path) -> None:
+    found = model_of(path)
+    for operator in found.operators:
+        for attr in operator.attrs.values():
+            if attr.kind == "tensor":
+                attr.value.numpy()
+    for name in found.checkpoint.variables:
+        found.checkpoint.read(name)
+
+
+def test_truncation_at_every_offset(tmp_path: Path) -> None:
+    shutil.copy(FIXTURES / "branches.bin", tmp_path)
+    data = (FIXTURES / "branches.onnx").read_bytes()
+    path = tmp_path / "m.onnx"
+    refused = 0
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        try:
+            ask_for_everything(path)
+        except TfinspectError:
+            refused += 1
+    assert refused > len(data) - 12  # the rest ends between two fields
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bits(seed: int, tmp_path: Path) -> None:
+    shutil.copy(FIXTURES / "branches.bin", tmp_path)
+    rng = np.random.default_rng(seed)
+    original = (FIXTURES / "branches.onnx").read_bytes()
+    path = tmp_path / "m.onnx"
+    refused = 0
+    for _ in range(150):
+        data = bytearray(original)
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        try:
+            ask_for_everything(path)
+        except TfinspectError:
+            refused += 1
+    assert 50 < refused < 150
+
+
+def test_long_names_do_not_pile_up(tmp_path: Path) -> None:
+    """Bodies are called by the nodes around them: one long name must not be repeated for each of many."""
+    inner = message_class("GraphProto")(name="g")
+    message = model()
+    node = message.graph.node.add(name="n" * (1 << 20), op_type="Many", output=["z"])
+    for _ in range(5000):
+        node.attribute.add(name="a", g=inner)
+    found = onnx.read_model(write(tmp_path, message))
+    assert len(found.operators) == 2
+    assert len(next(iter(found.operators[1].attrs.values())).value.name) < 500
+
+
 # ---------------------------------------------------------------------------------------------------- oracles
 
 
@@ -284,3 +518,40 @@ def test_external_data_and_metadata_with_onnx_and_onnxruntime(tmp_path: Path) ->
         (found,) = session.run(None, {"x": np.ones(5000, np.float32)})
         assert found.tolist() == (large + 1).tolist()
         assert {p.key: p.value for p in oracle.load(path).metadata_props} == onnx.read(path).metadata
+
+
+@pytest.mark.tensorflow
+@pytest.mark.filterwarnings("ignore")
+def test_graphs_within_graphs_agree_with_the_onnx_package(tmp_path: Path) -> None:
+    import onnx as oracle
+
+    path = FIXTURES / "branches.onnx"
+    theirs = oracle.load(path)
+    oracle.checker.check_model(str(path))
+    found = model_of(path)
+    graphs = [("", theirs.graph)]
+    operators, weights = [], {}
+    for body, graph in graphs:
+        prefix = f"{body}/" if body else ""
+        operators += [(node.op_type, tuple(node.input), tuple(node.output), body) for node in graph.node]
+        graphs += [
+            (f"{prefix}{node.name}/{attribute.name}", attribute.g)
+            for node in graph.node
+            for attribute in node.attribute
+            if attribute.HasField("g")
+        ]
+        weights |= {prefix + t.name: oracle.numpy_helper.to_array(t) for t in graph.initializer}
+        for sparse in graph.sparse_initializer:
+            dense = np.zeros(int(np.prod(sparse.dims)), np.float32)
+            dense[oracle.numpy_helper.to_array(sparse.indices)] = oracle.numpy_helper.to_array(sparse.values)
+            weights[sparse.values.name] = dense.reshape(tuple(sparse.dims))
+    for function in theirs.functions:
+        body = f"{function.domain}::{function.name}"
+        operators += [(node.op_type, tuple(node.input), tuple(node.output), body) for node in function.node]
+    ours = [(o.op.rpartition("::")[2], o.inputs, o.outputs, o.body) for o in found.operators]
+    assert sorted(ours) == sorted(operators)
+    assert set(found.checkpoint.variables) == set(weights)
+    for name, expected in weights.items():
+        value = found.checkpoint.read(name)
+        assert (value.shape, value.dtype) == (expected.shape, expected.dtype), name
+        assert value.tobytes() == expected.tobytes(), name

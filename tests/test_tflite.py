@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import runpy
 import struct
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +27,6 @@ from tfinspect.ir.risks import Risk
 from .cli_calls import FIXTURES, ZOO, Caller
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tfinspect.ir.model import Model
 
 WRITER = runpy.run_path(str(FIXTURES / "make_tflite.py"))
@@ -138,6 +139,7 @@ def test_the_fixture() -> None:
     }
 
 
+@pytest.mark.tensorflow
 def test_the_fixture_is_what_its_script_writes(tmp_path: Path) -> None:
     WRITER["write"](tmp_path)
     for name in ("branches.tflite", "branches.bin"):
@@ -385,7 +387,7 @@ def test_truncation_at_every_offset(tmp_path: Path) -> None:
     for length in range(len(data)):
         path.write_bytes(data[:length])
         try:
-            everything(formats.open_model(path))
+            everything(tflite.read(path))
         except TfinspectError:
             refused += 1
     assert refused > 2000  # what lies behind the FlatBuffer is not needed
@@ -396,7 +398,7 @@ def test_flipped_bits(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     original = (FIXTURES / "branches.tflite").read_bytes()
     path = tmp_path / "m.tflite"
-    refused = []
+    refused = 0
     for _ in range(300):
         data = bytearray(original)
         for _ in range(rng.integers(1, 4)):
@@ -404,10 +406,9 @@ def test_flipped_bits(seed: int, tmp_path: Path) -> None:
         path.write_bytes(data)
         try:
             everything(tflite.read(path))
-        except TfinspectError as error:
-            refused.append(error.message)
-    assert 20 < len(refused) < 300
-    assert not any("\n" in message for message in refused)
+        except TfinspectError:
+            refused += 1
+    assert 20 < refused < 300
 
 
 @settings(max_examples=300, deadline=None)
@@ -490,9 +491,25 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Caller:
 def test_commands_answer(call: Caller) -> None:
     answer = call("info", "branches.tflite", "--json").answer
     assert (answer["format"], [i["key"] for i in answer["inputs"]]) == ("tflite", ["features"])
-    rows = call("vars", "branches.tflite", "--match", "*factor").rows
-    assert [row[:3] for row in rows] == [["twice/factor", "float32", ""], ["thrice/factor", "float32", ""]] or rows
+    assert call("vars", "branches.tflite", "--match", "*factor").rows == [
+        ["twice/factor", "float32", "scalar", "4", "weight"],
+        ["thrice/factor", "float32", "scalar", "4", "weight"],
+    ]
     assert call("vars", "branches.tflite", "--read", "dense/bias", "--json").status == 0
+
+
+@pytest.mark.parametrize("name", ["branches.tflite", "branches.onnx"])
+def test_listing_loads_no_numpy(name: str) -> None:
+    script = (
+        "import sys\nfrom tfinspect.cli.app import run\nstatus = run(sys.argv[1:])\n"
+        "heavy = {'numpy', 'rich', 'tensorflow', 'onnx'} & set(sys.modules)\n"
+        "sys.exit(f'{status} {heavy}' if status or heavy else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "vars", name], check=False, cwd=FIXTURES, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) in {9, 11}
 
 
 # ---------------------------------------------------------------------------------------------------- oracles
@@ -561,6 +578,79 @@ def test_everything_agrees_with_the_interpreter(tmp_path: Path) -> None:
     assert compared >= 20
 
 
+CONVERT = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+class Net(tf.Module):
+    def __init__(self):
+        self.kernel = tf.Variable(np.linspace(-1, 1, 72, dtype="f").reshape(3, 3, 2, 4), name="kernel")
+        self.count = tf.Variable(0.5)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 2], tf.float32)])
+    def look(self, x):
+        return {"out": tf.nn.relu(tf.nn.conv2d(x, self.kernel, 2, "VALID"))}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def step(self, n):
+        done, total = tf.constant(0), tf.constant(1.0)
+        while done < n:
+            done, total = done + 1, total * 2.0 + self.count
+        self.count.assign_add(total)
+        return {"total": total}
+
+net = Net()
+tf.saved_model.save(net, "sm", {"look": net.look, "step": net.step})
+both = tf.lite.TFLiteConverter.from_saved_model("sm", signature_keys=["look", "step"])
+both.experimental_enable_resource_variables = True
+outside = tf.lite.TFLiteConverter.from_saved_model("sm", signature_keys=["look"])
+outside._experimental_use_buffer_offset = True
+for name, converter in {"both": both, "outside": outside}.items():
+    open(name + ".tflite", "wb").write(converter.convert())
+    found = tf.lite.Interpreter(name + ".tflite")
+    values = {}
+    for d in found.get_tensor_details():
+        try:
+            values[d["name"].replace("/", "|")] = found.get_tensor(d["index"])
+        except ValueError:
+            continue
+    np.savez(name, **{name: value for name, value in values.items() if value.dtype.kind in "fi"})
+"""
+
+
+@pytest.mark.tensorflow
+def test_what_the_converter_writes(tmp_path: Path) -> None:
+    script = tmp_path / "convert.py"
+    script.write_text(CONVERT)  # TensorFlow wants to see the source of a loop
+    subprocess.run([sys.executable, "-W", "ignore", script], check=True, capture_output=True, cwd=tmp_path)
+    both, outside = (tflite.read(tmp_path / f"{name}.tflite") for name in ("both", "outside"))
+    assert {key: [s.key for s in (*found.inputs, *found.outputs)] for key, found in both.signatures.items()} == {
+        "look": ["x", "out"],
+        "step": ["n", "total"],
+    }
+    assert {"CONV_2D", "CALL_ONCE", "WHILE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"} <= {
+        o.op for o in both.operators
+    }
+    (convolution,) = (o for o in both.operators if o.op == "CONV_2D")
+    assert (convolution.shape, convolution.attrs["stride_w"].value) == ((None, 1, 1, 4), 2)
+    assert convolution.attrs["padding"].value == b"VALID"
+    (loop,) = (o for o in both.operators if o.op == "WHILE")
+    assert {o.body for o in both.operators} >= {loop.attrs["body_subgraph_index"].value.name}
+    assert outside.facts["buffer_location"] == "outside flatbuffers"
+    for name, model in (("both", both), ("outside", outside)):
+        theirs = np.load(tmp_path / f"{name}.npz")
+        assert model.checkpoint is not None
+        known = [key for key in model.checkpoint.variables if key.replace("/", "|") in theirs]
+        for key in known:
+            value = model.checkpoint.read(key)
+            assert value.shape == theirs[key.replace("/", "|")].shape
+            assert value.tobytes() == theirs[key.replace("/", "|")].tobytes()
+        # TensorFlow Lite has the output channel first
+        kernel = np.linspace(-1, 1, 72, dtype="f").reshape(3, 3, 2, 4).transpose(3, 0, 1, 2)
+        assert sum(np.array_equal(model.checkpoint.read(key), kernel) for key in known) == 1
+
+
 @needs_zoo
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.parent.parent.name)
 def test_real_models(path: Path) -> None:
@@ -576,7 +666,11 @@ def test_real_models(path: Path) -> None:
 
 @pytest.mark.tensorflow
 def test_names_of_the_schema() -> None:
-    from tensorflow.lite.python import schema_py_generated as generated
+    found = importlib.util.find_spec("tensorflow")
+    assert found is not None
+    assert found.origin is not None
+    # the module needs nothing of TensorFlow, which takes seconds to import
+    generated = SimpleNamespace(**runpy.run_path(str(Path(found.origin).parent / "lite/python/schema_py_generated.py")))
 
     def named(kind: type) -> dict[str, int]:
         return {name: number for name, number in vars(kind).items() if isinstance(number, int)}

@@ -262,11 +262,12 @@ def _show_in_graph(graph: Graph, name: str) -> NodeDetails:
     for source in node.data_inputs:
         given = types.type_of(source)
         inputs.append((str(source), given.dtype, given.shape))
+    # one look through all inputs: a table of every node's consumers would take longer than all the rest
     consumers = tuple(
         (user.name, text)
-        for user in graph.consumers.get(node.name, ())
+        for user in graph.nodes
         for text in user.inputs
-        if text.lstrip("^").rpartition(":")[0] == node.name or text.lstrip("^") == node.name
+        if node.name in text and (text.lstrip("^").rpartition(":")[0] == node.name or text.lstrip("^") == node.name)
     )
     return NodeDetails(row, dict(node.attrs.items()), tuple(inputs), consumers)
 

@@ -51,9 +51,11 @@ class NodeRow(NamedTuple):
 
     def to_json(self) -> dict[str, object]:
         """Return the row as the command-line contract writes it."""
-        inputs: list[str] = [text for text in self.inputs if not text.startswith("^")]
-        if self.node is not None and not self.function:
-            inputs = [str(ref) for ref in self.node.data_inputs]
+        inputs = list(self.inputs)
+        if self.node is not None:  # elsewhere `^` has no meaning
+            inputs = [text for text in inputs if not text.startswith("^")]
+            if not self.function:
+                inputs = [f"{name}:{index}" for name, index, _ in map(split_input, inputs)]
         row: dict[str, object] = {
             "name": self.name,
             "op": self.op,
@@ -139,6 +141,7 @@ class _Flat:
         self._known, self._lists, self._functions = OUTPUTS, VARIABLE, graph.functions
         self._ops = {node.name: node.op for node in body.nodes}
         self._args = {name for name, _ in body.args}
+        self._firsts: dict[str, dict[str, int]] = {}
         shapes = (*body.arg_shapes, *[None] * len(body.args))
         self.nodes = [_placeholder(name, dtype, shapes[index]) for index, (name, dtype) in enumerate(body.args)]
         for node in body.nodes:
@@ -153,13 +156,19 @@ class _Flat:
             return name
         index = int(rest[-1]) if rest[-1].isascii() and rest[-1].isdigit() and len(rest[-1]) < 10 else 0  # noqa: PLR2004
         op = self._ops.get(name, "")
-        called = self._functions.get(op)
-        names = [n for n, _ in called.body.outputs] if called is not None else self._known.get(op, "").split()
-        if len(rest) > 1 and rest[0] in names:
-            index += names.index(rest[0])
+        if len(rest) > 1:
+            index += self._first_of(op).get(rest[0], 0)
         if op in self._lists:
             index = _NO_OUTPUT
         return f"{name}:{index}"
+
+    def _first_of(self, op: str) -> dict[str, int]:
+        """Return the number of the first tensor of each output of an op, by the output's name."""
+        if op not in self._firsts:
+            called = self._functions.get(op)
+            names = [n for n, _ in called.body.outputs] if called is not None else self._known.get(op, "").split()
+            self._firsts[op] = {name: index for index, name in enumerate(names)}
+        return self._firsts[op]
 
 
 def _placeholder(name: str, dtype: DType | None, shape: Shape) -> Node:

@@ -220,11 +220,21 @@ class _Walk:
 
     def _node(self, region: _Region, start: int, end: int, index: int) -> NodePart:
         cursor = self._cursor
-        if end - start <= _SMALL_NBYTES:
-            message = parse(cursor.path, "LazyNode", cursor.view[start:end], start)
-            if not any(map(_has_deep, message.attribute)):
-                return NodePart(message, _NOTHING)
-        return self._deep_node(region, start, end, index)
+        if end - start > _SMALL_NBYTES:
+            return self._deep_node(region, start, end, index)
+        message = parse(cursor.path, "LazyNode", cursor.view[start:end], start)
+        deep = None
+        # what an attribute says of its own type is not asked: that may be wrong
+        for position, attribute in enumerate(message.attribute):
+            if attribute.g or attribute.graphs or attribute.sparse_tensor or attribute.sparse_tensors:
+                return self._deep_node(region, start, end, index)
+            if attribute.t or attribute.tensors:
+                tensors = ([attribute.t] if attribute.t else []) + list(attribute.tensors)
+                deep = deep or {}
+                deep[position] = Deep(
+                    [TensorPart(cursor.path, parse(cursor.path, "TensorProto", data, start)) for data in tensors]
+                )
+        return NodePart(message, deep or _NOTHING)
 
     def _deep_node(self, region: _Region, start: int, end: int, index: int) -> NodePart:
         """Read a node with tensors or graphs in its attributes, by where these stand."""
@@ -281,18 +291,6 @@ class _Walk:
                 deep.graphs.append(name)
                 self.found.append(_Region(name, ((start, end),), region.depth + 1))
         return deep
-
-
-def _has_deep(attribute: Any) -> bool:  # noqa: ANN401 - made at run time
-    """Whether a LazyAttribute holds messages; what it says of its own type is not asked: that may be wrong."""
-    return bool(
-        attribute.t
-        or attribute.g
-        or attribute.tensors
-        or attribute.graphs
-        or attribute.sparse_tensor
-        or attribute.sparse_tensors
-    )
 
 
 def qualified(domain: str, name: str) -> str:

@@ -113,7 +113,7 @@ def parse(path: str, name: str, data: bytes | bytearray | memoryview, offset: in
         CorruptFileError: the bytes are none.
     """
     try:
-        return message_class(name).FromString(bytes(data))
+        return message_class(name).FromString(data if isinstance(data, bytes) else bytes(data))
     except DecodeError:
         shown = name.removeprefix("Lazy") + ("Proto" if name.startswith("Lazy") else "")
         raise CorruptFileError(path, offset, f"an ONNX {shown}", "bytes that are not one") from None

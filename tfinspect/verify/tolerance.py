@@ -3,7 +3,8 @@
 Errors are measured in units of how much a tensor varies over the inputs (`compare.Scales`). The bounds for float32
 come from measurements on MobileNet v2, ResNet-50 and small networks: TensorFlow against onnxruntime gives 5e-7 to
 2.2e-5, each runtime against itself without graph optimisation about as much; one weight of a middle layer times 1.01
-gives 8.7e-5.
+gives 8.7e-5. Where a runtime's variants happen to sum in the same order, as for a chain of dense layers on some
+processors, they hide the noise: 0.5e-6 against itself, 2.6e-6 against the other. So the least tolerance is twice that.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Precision:
     floor: float
 
 
-_FLOAT32 = Precision(2.0**-23, 2e-6, 1e-4, 2.0)
+_FLOAT32 = Precision(2.0**-23, 5e-6, 1e-4, 2.0)
 _PRECISIONS = {
     DType.FLOAT: _FLOAT32,
     DType.COMPLEX64: _FLOAT32,
