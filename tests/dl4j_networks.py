@@ -102,9 +102,16 @@ def graph(
             "vertexInputs": {name: sources for name, (_, sources) in vertices.items()}}  # fmt: skip
 
 
-def write(path: Path, config: Any, seed: int = 0, dtype: str = "f4", allocation: str = "MIXED_DATA_TYPES") -> Path:
-    """Write a network with random weights; variances are positive."""
-    units = read_network(config, "").units
+def write(
+    path: Path,
+    config: Any,
+    seed: int = 0,
+    dtype: str = "f4",
+    allocation: str = "MIXED_DATA_TYPES",
+    weights_of: Any = None,
+) -> Path:
+    """Write a network with random weights, those of another configuration if so wanted; variances are positive."""
+    units = read_network(config if weights_of is None else weights_of, "").units
     random = np.random.default_rng(seed)
     row: list[Array] = []
     for unit in units:
@@ -179,7 +186,7 @@ def _windows(x: Array, s: Mapping[str, Any], kernel: Any, filler: float = 0.0) -
     return view(np.pad(x, around, constant_values=filler)), view(np.pad(np.ones_like(x), around))
 
 
-def _one(one: Layer, x: Array, w: dict[str, Array]) -> Array:  # noqa: C901, PLR0912 - a layer a case
+def _one(one: Layer, x: Array, w: dict[str, Array]) -> Array:  # noqa: C901, PLR0912, PLR0915 - a layer a case
     s: Any = one.settings
     kind = s["layer"] if one.kind == "FrozenLayer" else one.kind
     match kind:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,9 +175,9 @@ def test_real_models(name: str, tmp_path: Path) -> None:
         ("080/080_ModelSerializer_Regression_CG_LSTM_1.zip", UnsupportedOpsError,
          "`0` is a GravesLSTM, which tfinspect does not convert to a TensorFlow graph"),
         ("071/071_ModelSerializer_Regression_CNN_1.zip", InvalidGraphError,
-         "`layer2`: it takes 2,028 numbers, and is given ?x2352"),
+         "`layer2`: it takes 2,028 numbers, and is given 2352"),
         ("080/080_ModelSerializer_Regression_CNN_1.zip", InvalidGraphError,
-         "`layer2`: it takes 2,028 numbers, and is given ?x2352"),
+         "`layer2`: it takes 2,028 numbers, and is given 2352"),
     ],
 )  # fmt: skip
 def test_real_models_that_are_refused(name: str, error: type[TfinspectError], words: str) -> None:
@@ -424,7 +423,7 @@ def test_a_network_like_vgg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     call = Caller(monkeypatch)
     found = [row[0] for row in call("nodes", path, "--only", "bottlenecks").rows]
-    assert {"block5_pool", "fc1", "fc2"} <= set(found)
+    assert {"fc1/flatten", "fc1", "fc2"} <= set(found)
     frozen = call("freeze", path, "-o", tmp_path / "frozen.pb", "--json").answer
     assert len(frozen["variables"]) == 32
     assert frozen["unused"] == []
@@ -482,7 +481,7 @@ def test_the_commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = call("cut", FIXTURE, "--bottleneck", "dense", "-o", tmp_path / "trunk.pb", "--json")
     assert [o["name"] for o in done.answer["outputs"]] == ["dense:0"]
     done = call("cut", FIXTURE, "--bottleneck", "dence", "-o", tmp_path / "x.pb", "--json")
-    assert (done.status, done.error["near"][:1]) == (2, ["dense"])
+    assert (done.status, done.error["evidence"]["near"][:1]) == (2, ["dense"])
 
 
 def test_names_that_are_none_in_tensorflow(tmp_path: Path) -> None:
@@ -721,14 +720,12 @@ def test_any_setting_gives_a_graph_or_one_error(
                 places.append((item, key))
     item, key = data.draw(st.sampled_from(range(len(places))).map(places.__getitem__))
     item[key] = data.draw(values)
+    model, said = None, ""
     try:
-        model = convert(network(tmp_path_factory.getbasetemp(), config))
+        model = convert(network(tmp_path_factory.getbasetemp(), config, weights_of=MIXED[name]))
     except TfinspectError as error:
-        assert len(error.message.splitlines()) == 1
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, MemoryError) as error:
-        if "_dl4j_network" in "".join(error.__traceback__.tb_frame.f_code.co_filename for _ in ()):
-            raise
-        raise
+        said = error.message
+    if model is None:
+        assert len(said.splitlines()) == 1
     else:
         assert len(graph_of(model).topological()) == len(graph_of(model))
-        assert all(math.prod(t.shape) >= 0 for n in graph_of(model) if (t := n.tensor()) is not None)
