@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from tfinspect import formats
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.locate import locate
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
-from tfinspect.ir.refs import TensorRef, parse_shaped
+from tfinspect.ir.refs import parse_shaped
 from tfinspect.surgery import cut as surgery_cut
 from tfinspect.surgery.prune import placeholder_refs, prune
 from tfinspect.surgery.shapes import TensorTypes
@@ -43,7 +44,7 @@ def cut(
 
     Args:
         model: a graph, or anything `open_graph` opens.
-        bottleneck: the tensor, `name` or `name:index`.
+        bottleneck: the tensor, `name` or `name:index`, or the key of an output of a signature.
         inputs: where the trunk begins, optionally with shapes; none: at the graph's own inputs.
         outputs: where paths end; none: the graph's own outputs.
 
@@ -63,9 +64,8 @@ def cut_model(
 ) -> Cut:
     """Cut as `cut` does, and say what the trunk takes and gives."""
     model = open_graph(path)
-    ref = TensorRef.parse(bottleneck)
-    model_graph(model).node(ref.name)
     ends = choose_outputs(model, outputs)
+    model, ref = locate(model, bottleneck, ends)
     shaped = dict(parse_shaped(text) for text in inputs)
     held = placeholder_refs(model_graph(model), list(shaped))
     graph = fold(model, ends, list(shaped))
