@@ -10,6 +10,7 @@ from tfinspect.api.freeze import ends_of
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
+from tfinspect.ir.graph import Graph
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.surgery import cut as surgery_cut
 from tfinspect.surgery.prune import placeholder_refs, prune
@@ -18,7 +19,6 @@ from tfinspect.surgery.shapes import TensorTypes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
 
@@ -60,9 +60,17 @@ def cut(
 
 
 def cut_model(
-    path: PathLike | Graph | Model, *, bottleneck: str, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+    path: PathLike | Graph | Model,
+    *,
+    bottleneck: str,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    trunk_only: bool = False,
 ) -> Cut:
-    """Cut as `cut` does, and say what the trunk takes and gives."""
+    """Cut as `cut` does, and say what the trunk takes and gives.
+
+    A Hub module's features are what its signature gives: with `trunk_only` the cut may be there, and the rest is empty.
+    """
     model = open_graph(path)
     ends = choose_outputs(model, outputs)
     model, ref = locate(model, bottleneck, ends)
@@ -76,6 +84,8 @@ def cut_model(
     else:
         starts = [e.ref for e in inputs_of(graph, TensorTypes(graph))]
     given = {held[start]: shape for start, shape in shaped.items() if shape is not None}
+    if trunk_only and ref in ends and any(ref == s.ref for one in model.signatures.values() for s in one.outputs):
+        return Cut(prune(graph, [ref]), Graph(()), *ends_of(prune(graph, [ref]), [ref]))
     trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
     return Cut(trunk, rest, *ends_of(trunk, [ref]))
 
@@ -102,7 +112,7 @@ def cut_file(
     if not dry_run:
         for target in targets:
             _atomic.ensure_absent(target, force=force)
-    halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs)
+    halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs, trunk_only=head_output is None)
     if not dry_run:
         for target, graph in zip(targets, (halves.trunk, halves.rest), strict=False):
             formats.write_graph(graph, target, force=force)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tfinspect.errors import NodeNotFoundError
 from tfinspect.ir.refs import TensorRef
 
 if TYPE_CHECKING:
@@ -48,8 +49,13 @@ def locate(model: Model, text: str, ends: Sequence[TensorRef] = ()) -> tuple[Mod
     """
     found = opened(model, [text], ends)
     ref = tensor_of(found, text)
-    if found.graph is not None:
-        found.graph.node(ref.name)
+    graph = found.graph
+    if graph is not None and ref.name not in graph:
+        keys = [spec.key for one in model.signatures.values() for spec in one.outputs if spec.key]
+        where = f" in {graph.source.path}" if graph.source else ""
+        raise NodeNotFoundError(
+            f"no node named `{ref.name}`{where} ({len(graph):,} nodes)", name=ref.name, known=[*keys, *graph.by_name]
+        )
     return found, ref
 
 
@@ -76,7 +82,7 @@ def opened(model: Model, names: Sequence[str], ends: Sequence[TensorRef] = ()) -
     from tfinspect.surgery.fold_variables import fold_variables
     from tfinspect.surgery.prune import check_ref
 
-    inlined = called(model)
+    inlined = called(model, ends)
     if inlined is None:
         return model
     whole = graph.replace(nodes=[*inlined.nodes, *(node for node in graph.nodes if node.name not in inlined)])
@@ -88,15 +94,20 @@ def opened(model: Model, names: Sequence[str], ends: Sequence[TensorRef] = ()) -
     return replace(model, graph=folded, checkpoint=None)
 
 
-def called(model: Model) -> Graph | None:
+def called(model: Model, ends: Sequence[TensorRef] = ()) -> Graph | None:
     """Return what the signature that is meant computes, functions replaced by their bodies; None without a signature.
+
+    Args:
+        model: as `open_graph` gives it.
+        ends: further tensors to compute.
 
     Raises:
         SurgeryError: a call cannot be replaced.
     """
     signature = signature_of(model)
-    if model.graph is None or signature is None:
+    outputs = [*ends, *(spec.ref for spec in (signature.outputs if signature else ()))]
+    if model.graph is None or not outputs:
         return None
     from tfinspect.surgery.inline_functions import inline_functions
 
-    return inline_functions(model.graph, list(dict.fromkeys(spec.ref for spec in signature.outputs)))
+    return inline_functions(model.graph, list(dict.fromkeys(outputs)))
