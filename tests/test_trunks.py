@@ -152,10 +152,10 @@ import sys, tensorflow as tf
 class Features(tf.Module):
     def __init__(self):
         self.kernel = tf.Variable(tf.random.stateless_normal([3, 3, 3, 6], [1, 2]), name="kernel")
-        self.scale = tf.Variable(tf.ones([6]) * 0.5, name="scale")
+        self.bias = tf.Variable(tf.range(6.0) - 2.5, name="bias")
     @tf.function(input_signature=[tf.TensorSpec([None, 16, 16, 3], name="image")])
     def __call__(self, image):
-        y = tf.nn.relu(tf.nn.conv2d(image, self.kernel, 2, "SAME") * self.scale)
+        y = tf.nn.relu(tf.nn.conv2d(image, self.kernel, 2, "SAME") + self.bias)
         return {"feature_vector": tf.reduce_mean(y, [1, 2])}
 module = Features()
 tf.saved_model.save(module, sys.argv[1], signatures=module.__call__)
