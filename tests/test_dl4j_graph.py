@@ -394,6 +394,30 @@ def test_graphs(name: str, tmp_path: Path) -> None:
     check(network(tmp_path, GRAPHS[name]), tmp_path)
 
 
+def test_the_older_styles_give_the_same_graph(tmp_path: Path) -> None:
+    names = {"ConvolutionLayer": "convolution", "DenseLayer": "dense", "OutputLayer": "output",
+             "CnnToFeedForwardPreProcessor": "cnnToFeedForward", "FeedForwardToCnnPreProcessor": "feedForwardToCnn"}  # fmt: skip
+
+    def older(item: Any) -> Any:
+        if isinstance(item, list):
+            return [older(one) for one in item]
+        if not isinstance(item, dict):
+            return item
+        fields = {key: older(value) for key, value in item.items() if key != "@class"}
+        if "@class" not in item:
+            return fields
+        name = item["@class"].rpartition(".")[2].removeprefix("Activation")
+        return {names.get(name, name): fields}
+
+    for name in ("merged flattened images", "two inputs and outputs", "subset of images", "joined by Average"):
+        one, other = tmp_path / "new.zip", tmp_path / "old.zip"
+        write(one, GRAPHS[name])
+        write(other, older(GRAPHS[name]), weights_of=GRAPHS[name])
+        a, b = (graph_of(open_graph(path)) for path in (one, other))
+        assert [(n.name, n.op, n.inputs) for n in a] == [(n.name, n.op, n.inputs) for n in b]
+        assert all(x.attrs == y.attrs for x, y in zip(a, b, strict=True))
+
+
 def vgg(width: int = 4, classes: int = 5) -> dict[str, Any]:
     """The network of VGG-16: 13 convolutions, 5 poolings, 3 dense layers, of images of 64x64."""
     vertices: dict[str, tuple[Any, list[str]]] = {}
