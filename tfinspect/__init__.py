@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfinspect.api.export import ExportReport
     from tfinspect.api.export_onnx import export_onnx
     from tfinspect.api.export_saved_model import export_saved_model
+    from tfinspect.api.features import FeaturesReport, features
     from tfinspect.api.freeze import freeze
     from tfinspect.api.graft import graft, read_head
     from tfinspect.api.info import info
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Difference": "tfinspect.api.diff",
     "ExportReport": "tfinspect.api.export",
+    "FeaturesReport": "tfinspect.api.features",
     "Graph": "tfinspect.ir.graph",
     "Model": "tfinspect.ir.model",
     "Node": "tfinspect.ir.graph",
@@ -54,6 +56,7 @@ _HOMES = {
     "diff": "tfinspect.api.diff",
     "export_onnx": "tfinspect.api.export_onnx",
     "export_saved_model": "tfinspect.api.export_saved_model",
+    "features": "tfinspect.api.features",
     "freeze": "tfinspect.api.freeze",
     "graft": "tfinspect.api.graft",
     "info": "tfinspect.api.info",
@@ -69,6 +72,7 @@ _HOMES = {
 __all__ = [
     "Difference",
     "ExportReport",
+    "FeaturesReport",
     "Graph",
     "Model",
     "Node",
@@ -80,6 +84,7 @@ __all__ = [
     "diff",
     "export_onnx",
     "export_saved_model",
+    "features",
     "freeze",
     "graft",
     "info",
