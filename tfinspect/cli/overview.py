@@ -26,6 +26,7 @@ COMMANDS = {
     "freeze": Command("Change", "Turn a graph and its checkpoint into one self-contained graph"),
     "cut": Command("Change", "Split a graph at a bottleneck tensor"),
     "graft": Command("Change", "Put a trained head onto a trunk"),
+    "demo": Command("Learn", "See all of this on a small model, in about a minute"),
     "export": Command("Ship", "Write ONNX or a SavedModel, and prove that the numbers match"),
     "verify": Command("Ship", "Run two models on the same inputs and compare the outputs"),
 }
