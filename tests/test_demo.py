@@ -168,7 +168,7 @@ def test_each_command_is_shown_before_its_answer(call: Caller, monkeypatch: pyte
     assert "DecodeJpeg/contents" in done.out
     assert "  test        90.0%   of 30 test photos named rightly\n" in done.out
     assert (
-        "  ONNX        1.0e-07   largest difference of a probability; the same label for every new photo\n" in done.out
+        "  ONNX        1.0e-07   largest difference of a probability; the labels are the same\n" in done.out
     )
 
 

@@ -165,7 +165,7 @@ def _show(terminal: Terminal, folder: Path, outcome: Outcome, seconds: float) ->
     terminal.entry("new", f"{outcome.new_accuracy:.1%}", note=f"of {outcome.new_photos} new photos named rightly")
     if outcome.finetuned_accuracy is not None:
         terminal.entry("fine-tuned", f"{outcome.finetuned_accuracy:.1%}", note="of the same new photos named rightly")
-    alike = "the same label for every new photo" if outcome.same_labels else "not the same labels"
+    alike = "the labels are the same" if outcome.same_labels else "not the same labels"
     terminal.entry("ONNX", f"{outcome.deviation:.1e}", note=f"largest difference of a probability; {alike}")
     terminal.entry("seconds", f"{seconds:.1f}")
     terminal.entry("folder", str(folder), note="all files; delete it when you have seen enough")
