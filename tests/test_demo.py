@@ -50,7 +50,7 @@ def tell(monkeypatch: pytest.MonkeyPatch, *steps: Step, outcome: Outcome = WELL)
     monkeypatch.setattr(demo, "judge", lambda folder: outcome)
 
 
-INFO = Step(("nodes", "trunk.pb", "--only", "inputs"), "what goes in")
+INFO = Step(("nodes", "patterns.pb", "--only", "inputs"), "what goes in")
 
 
 # -- the flowers --------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_an_empty_folder_is_taken(call: Caller, tmp_path: Path, monkeypatch: pyt
     tell(monkeypatch, INFO)
     (tmp_path / "mine").mkdir()
     assert call("demo", "-o", "mine").status == 0
-    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"trunk.pb", "photos"}
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"patterns.pb", "photos"}
     assert len(list((tmp_path / "mine" / "photos").rglob("*.jpg"))) == len(FLOWERS)
     assert list((tmp_path / "temporary").iterdir()) == []
 
@@ -141,7 +141,7 @@ def test_without_a_name_a_temporary_folder_is_made_and_kept(
     done = call("demo")
     assert done.status == 0
     (folder,) = (tmp_path / "temporary").iterdir()
-    assert (folder / "trunk.pb").read_bytes() == package.TRUNK.read_bytes()
+    assert (folder / "patterns.pb").read_bytes() == package.TRUNK.read_bytes()
     assert done.rows[-1][:2] == ["folder", str(folder)]
 
 
@@ -164,12 +164,10 @@ def test_a_full_disk(call: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_each_command_is_shown_before_its_answer(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, INFO)
     done = call("demo", tty=True)
-    assert done.out.startswith("\n# what goes in\n$ tfinspect nodes trunk.pb --only inputs\nNAME ")
+    assert done.out.startswith("\n# what goes in\n$ tfinspect nodes patterns.pb --only inputs\nNAME ")
     assert "DecodeJpeg/contents" in done.out
     assert "  test        90.0%   of 30 test photos named rightly\n" in done.out
-    assert (
-        "  ONNX        1.0e-07   largest difference of a probability; the labels are the same\n" in done.out
-    )
+    assert "  ONNX        1.0e-07   largest difference of a probability; the labels are the same\n" in done.out
 
 
 def test_quiet_leaves_the_commands_out(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +184,7 @@ def test_json_holds_the_answer_of_each_command(call: Caller, monkeypatch: pytest
     assert answer["metrics"]["test"] == {"accuracy": 0.9, "count": 30}
     assert answer["failures"] == []
     (step,) = answer["steps"]
-    assert step["command"] == "tfinspect nodes trunk.pb --only inputs"
+    assert step["command"] == "tfinspect nodes patterns.pb --only inputs"
     assert step["answer"]["schema"] == "tfinspect/nodes/1"
     assert step["answer"]["nodes"][0]["name"] == "DecodeJpeg/contents"
 
@@ -199,7 +197,7 @@ def test_a_command_that_fails_ends_the_story(call: Caller, tmp_path: Path, monke
     assert done.err.splitlines()[1].startswith("error: nothing.pb ")
     last = "the story ends at `tfinspect info nothing.pb`; what there is until now is in mine"
     assert done.err.splitlines()[-1] == last
-    assert (tmp_path / "mine" / "trunk.pb").exists()
+    assert (tmp_path / "mine" / "patterns.pb").exists()
     failed = call("demo", "--json", "-o", "other")
     assert failed.status == 3
     assert failed.error["slug"] == "file-missing"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tfinspect.api.load import PathLike
     from tfinspect.api.predict import Prediction
 
-PHOTOS: Final = 60
+PHOTOS: Final = 80
 """Photos of each flower to learn from; by the default split a tenth each is for validation and for the test."""
 NEW: Final = 4
 """Further photos of each flower, which no command but `predict` sees."""
@@ -29,7 +29,7 @@ LEAST_ACCURACY: Final = 0.8
 MOST_DEVIATION: Final = 1e-3
 """By how much a probability may differ between the frozen graph and the ONNX file."""
 
-_TRUNK, _PHOTOS, _NEW, _SHEET = "trunk.pb", "photos", "new", "sheet.png"
+_TRUNK, _PHOTOS, _NEW, _SHEET = "patterns.pb", "photos", "new", "sheet.png"
 _MODEL, _ONNX, _METRICS, _TUNED = "flowers.pb", "flowers.onnx", "head.metrics.json", "finetuned.pb"
 _SHOWN: Final = 1  # classes that a prediction of a new photo needs to be judged
 
@@ -198,7 +198,7 @@ def judge(folder: PathLike) -> Outcome:
         TfinspectError: a model that the commands made cannot be run.
     """
     place = Path(folder)
-    metrics: dict[str, Any] = json.loads((place / _METRICS).read_text(encoding="utf-8"))
+    test: dict[str, Any] = json.loads((place / _METRICS).read_text(encoding="utf-8"))["metrics"]["test"]
     classes = len(flowers.FLOWERS)
     graph, onnx = (predict(place / name, [place / _NEW], top=classes).predictions for name in (_MODEL, _ONNX))
     tuned = None
@@ -206,11 +206,11 @@ def judge(folder: PathLike) -> Outcome:
         tuned = _accuracy(predict(place / _TUNED, [place / _NEW], top=_SHOWN).predictions)
     pairs = list(zip(graph, onnx, strict=True))
     return Outcome(
-        test_accuracy=float(metrics["test"]["accuracy"]),
+        test_accuracy=float(test["accuracy"]),
         new_accuracy=_accuracy(graph),
         deviation=max(_deviation(ours, theirs) for ours, theirs in pairs),
         same_labels=all(ours.top[0].label == theirs.top[0].label for ours, theirs in pairs),
-        test_photos=int(metrics["test"]["count"]),
+        test_photos=int(test["images"]),
         new_photos=len(graph),
         finetuned_accuracy=tuned,
     )

@@ -144,7 +144,7 @@ def _tulip(canvas: _Canvas, rng: random.Random, colour: Colour) -> None:
     for side in (-1, 1):
         tip = (side * rng.uniform(0.5, 0.9), rng.uniform(0.5, 0.9))
         canvas.shape([(bend * 0.6, 1.9), tip, (bend * 0.5 + side * 0.22, 1.6)], _shade(rng, green))
-    high, wide = rng.uniform(0.85, 1), rng.uniform(0.5, 0.62)
+    high, wide = rng.uniform(0.8, 0.95), rng.uniform(0.55, 0.68)
     back = _shade(rng, colour)
     canvas.shape([(-wide * 0.6, 0.2), (-wide * 0.45, -high * 0.9), (0, -0.3), (wide * 0.45, -high * 0.9),
                   (wide * 0.6, 0.2)], (int(back[0] * 0.8), int(back[1] * 0.8), int(back[2] * 0.8)))  # fmt: skip
@@ -184,10 +184,10 @@ def photo(flower: str, seed: int) -> bytes:
     draw = ImageDraw.Draw(image)
     side = min(image.size)
     _grass(draw, rng, image.size)
-    radius = side * rng.uniform(0.27, 0.44)
+    radius = side * rng.uniform(0.34, 0.48)
     middle = (image.width * rng.uniform(0.4, 0.6), image.height * rng.uniform(0.4, 0.6))
     if flower == "tulip":
-        canvas = _Canvas(draw, middle, radius, rng.uniform(-0.45, 0.45), 1)
+        canvas = _Canvas(draw, middle, radius * 1.15, rng.uniform(-0.45, 0.45), 1)
     else:
         canvas = _Canvas(draw, middle, radius, rng.uniform(0, math.tau), rng.uniform(0.7, 1))
         foot = (middle[0] + side * rng.uniform(-0.2, 0.2), float(image.height))
