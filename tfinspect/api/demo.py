@@ -25,7 +25,9 @@ PHOTOS: Final = 80
 NEW: Final = 4
 """Further photos of each flower, which no command but `predict` sees."""
 LEAST_ACCURACY: Final = 0.8
-"""What the trained model must reach; guessing among five flowers is right once in five times."""
+"""Share of the test photos that must be named rightly; guessing among five flowers is right once in five times."""
+LEAST_NEW: Final = 0.6
+"""The same for the new photos, which are fewer and say less."""
 MOST_DEVIATION: Final = 1e-3
 """By how much a probability may differ between the frozen graph and the ONNX file."""
 
@@ -73,13 +75,13 @@ class Outcome:
     def failures(self) -> tuple[str, ...]:
         """What is not as it must be, in words; nothing where the story ended well."""
         found = []
-        for share, whose in (
-            (self.test_accuracy, "test photos"),
-            (self.new_accuracy, "new photos"),
-            (self.finetuned_accuracy, "new photos by the fine-tuned model"),
+        for share, least, whose in (
+            (self.test_accuracy, LEAST_ACCURACY, "test photos"),
+            (self.new_accuracy, LEAST_NEW, "new photos"),
+            (self.finetuned_accuracy, LEAST_NEW, "new photos by the fine-tuned model"),
         ):
-            if share is not None and share < LEAST_ACCURACY:
-                found.append(f"only {share:.1%} of the {whose} were named rightly, not {LEAST_ACCURACY:.0%}")
+            if share is not None and share < least:
+                found.append(f"only {share:.1%} of the {whose} were named rightly, not {least:.0%}")
         if not self.same_labels:
             found.append(f"{_MODEL} and {_ONNX} name a photo differently")
         if not self.deviation <= MOST_DEVIATION:
@@ -119,13 +121,11 @@ def clear(folder: Path, *, made: bool) -> None:
         made: whether the folder was made for it, and goes too.
     """
     runtimes.shutdown()  # nothing is to write there any more
-    for path in list(folder.iterdir()):
+    for path in [folder] if made else list(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    if made:
-        folder.rmdir()
 
 
 def lay_out(folder: PathLike, *, photos: int = PHOTOS, new: int = NEW) -> int:

@@ -207,7 +207,7 @@ def _background(rng: random.Random, size: tuple[int, int]) -> Image:
 
 
 def _grass(draw: ImageDraw, rng: random.Random, size: tuple[int, int]) -> None:
-    for _ in range(rng.randint(0, 14)):
+    for _ in range(rng.randint(0, 8)):
         foot = (rng.uniform(0, size[0]), float(size[1]))
         tip = (foot[0] + rng.uniform(-0.2, 0.2) * size[0], size[1] * rng.uniform(0.3, 0.9))
         draw.line([foot, tip], fill=_shade(rng, rng.choice(_GREENS), 0.25), width=rng.randint(2, 6))
@@ -219,9 +219,9 @@ def _developed(rng: random.Random, image: Image) -> bytes:
     from PIL import Image
 
     noise = np.random.default_rng(rng.getrandbits(32))
-    pixels = np.asarray(image, dtype=np.float32) * np.float32(rng.uniform(0.7, 1.15))
+    pixels = np.asarray(image, dtype=np.float32) * np.float32(rng.uniform(0.8, 1.15))
     pixels = pixels * noise.uniform(0.92, 1.08, 3).astype(np.float32)  # the white balance
-    pixels = pixels + noise.normal(0, rng.uniform(2, 14), pixels.shape).astype(np.float32)
+    pixels = pixels + noise.normal(0, rng.uniform(1, 9), pixels.shape).astype(np.float32)
     file = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=rng.randint(80, 95))
     return file.getvalue()

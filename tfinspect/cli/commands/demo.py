@@ -62,7 +62,7 @@ def command(
 
     begun = time.monotonic()
     terminal = Terminal(json_mode=json, quiet=quiet)
-    with _folder(output) as folder:
+    with _folder(output, terminal) as folder:
         with terminal.phase("drawing flowers"):
             count = lay_out(folder)
         terminal.note(f"drew {count} photos of five flowers in {folder}")
@@ -87,14 +87,20 @@ class _Told:
 
 
 @contextlib.contextmanager
-def _folder(output: str | None) -> Iterator[Path]:
-    """Give the folder of the story, which stays when the story ends, well or not, and goes when it is broken off."""
+def _folder(output: str | None, terminal: Terminal) -> Iterator[Path]:
+    """Give the folder of the story.
+
+    It stays when the story ends, and when a command of it fails; it goes when it is broken off, or when nobody was told
+    where it is.
+    """
     from tfinspect.api.demo import clear, empty_folder
 
     folder, made = (Path(tempfile.mkdtemp(prefix="tfinspect-demo-")), True) if output is None else empty_folder(output)
     try:
         yield folder
     except typer.Exit:
+        if output is None and (terminal.json_mode or terminal.quiet):
+            clear(folder, made=made)
         raise
     except BaseException:
         clear(folder, made=made)
@@ -166,7 +172,7 @@ def _show(terminal: Terminal, folder: Path, outcome: Outcome, seconds: float) ->
     if outcome.finetuned_accuracy is not None:
         terminal.entry("fine-tuned", f"{outcome.finetuned_accuracy:.1%}", note="of the same new photos named rightly")
     alike = "the labels are the same" if outcome.same_labels else "not the same labels"
-    terminal.entry("ONNX", f"{outcome.deviation:.1e}", note=f"largest difference of a probability; {alike}")
+    terminal.entry("ONNX", f"{outcome.deviation:.1e}", note=f"most a probability differs; {alike}")
     terminal.entry("seconds", f"{seconds:.1f}")
     terminal.entry("folder", str(folder), note="all files; delete it when you have seen enough")
     for failure in outcome.failures:
