@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -229,6 +230,15 @@ def test_a_bad_end_is_told_and_is_no_success(
     done = call("demo")
     assert done.status == 1
     assert done.err.splitlines()[-1] == f"warning: {words}"
+
+
+@pytest.mark.parametrize("step", demo.steps(finetune=True), ids=lambda step: " ".join(step.words[:2]))
+def test_each_command_of_the_story_knows_its_options(call: Caller, step: Step) -> None:
+    verb, *rest = step.words
+    page = call(verb, "--help").out
+    assert f"Usage: tfinspect {verb}" in page
+    for word in rest:
+        assert not word.startswith("-") or re.search(rf"(?<![\w-]){word}(?![\w-])", page), word
 
 
 # -- breaking it off ----------------------------------------------------------------------------------------------------

@@ -185,7 +185,8 @@ def steps(*, finetune: bool = False) -> tuple[Step, ...]:
         Step(("predict", _ONNX, _NEW, "--top", "1"), "the same photos, without TensorFlow"),
     ]
     if finetune:
-        words = ("finetune", _TRUNK, _PHOTOS, *at, "--head", "head.npz", "-o", _TUNED)
+        gently = ("--epochs", "8", "--learning-rate", "0.0003", "--label-smoothing", "0")  # the photos are few
+        words = ("finetune", _TRUNK, _PHOTOS, *at, "--head", "head.npz", *gently, "-o", _TUNED)
         told.append(Step(words, "the second version: adjust more than the last layer"))
         told.append(Step(("predict", _TUNED, _NEW, "--top", "1"), "the same photos again"))
     return tuple(told)
