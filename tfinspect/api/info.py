@@ -184,7 +184,8 @@ def _next(model: Model, graph: GraphInfo | None) -> str:
             return f"tfinspect freeze {path} --outputs {shlex.quote(str(graph.outputs[0].ref))} -o frozen.pb"
         return f"tfinspect nodes {path} --only outputs"
     if graph.bottlenecks:
-        return f"tfinspect cut {path} --bottleneck {shlex.quote(str(graph.bottlenecks[0].ref))} -o trunk.pb"
+        output = "trunk.pb" if Path(model.path).name != "trunk.pb" else "cut.pb"
+        return f"tfinspect cut {path} --bottleneck {shlex.quote(str(graph.bottlenecks[0].ref))} -o {output}"
     return f"tfinspect export {path} --onnx"
 
 
