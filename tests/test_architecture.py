@@ -24,7 +24,8 @@ LAYERS = {
     "verify": {"ir", "errors"},
     "runtimes": {"ir", "errors"},
     "architectures": {"ir", "errors"},
-    "api": {"formats", "surgery", "verify", "runtimes", "learn", "architectures", "ir", "errors"},
+    "api": {"formats", "surgery", "verify", "runtimes", "learn", "architectures", "demo", "ir", "errors"},
+    "demo": {"errors"},
     "learn": {"ir", "errors"},
     "cli": {"api", "formats", "ir", "errors", "verify"},
 }

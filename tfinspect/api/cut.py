@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import companions
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
+from tfinspect.api.recipe import carried
 from tfinspect.ir.graph import Graph
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.surgery import cut as surgery_cut
@@ -21,16 +23,18 @@ if TYPE_CHECKING:
 
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
+    from tfinspect.learn.preprocess import Recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Both halves of a graph, and what the trunk takes and gives."""
+    """Both halves of a graph, what the trunk takes and gives, and how photos are prepared for it where that is kept."""
 
     trunk: Graph
     rest: Graph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    recipe: Recipe | None = None
 
 
 def cut(
@@ -87,7 +91,10 @@ def cut_model(
     if trunk_only and ref in ends and any(ref == s.ref for one in model.signatures.values() for s in one.outputs):
         return Cut(prune(graph, [ref]), Graph(()), *ends_of(prune(graph, [ref]), [ref]))
     trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
-    return Cut(trunk, rest, *ends_of(trunk, [ref]))
+    takes, gives = ends_of(trunk, [ref])
+    names = {new: old for old, new in held.items()}
+    begins = [names.get(spec.ref, spec.ref) for spec in takes]
+    return Cut(trunk, rest, takes, gives, carried(model, [ref], begins, as_graph=True))
 
 
 def cut_file(
@@ -101,7 +108,7 @@ def cut_file(
     force: bool = False,
     dry_run: bool = False,
 ) -> Cut:
-    """Cut a model and write the trunk, and the rest where `head_output` is given.
+    """Cut a model and write the trunk, how photos are prepared for it, and the rest where `head_output` is given.
 
     Raises:
         OutputExistsError: an output exists and `force` is not set; nothing is written then.
@@ -114,6 +121,8 @@ def cut_file(
             _atomic.ensure_absent(target, force=force)
     halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs, trunk_only=head_output is None)
     if not dry_run:
+        companions.check(output, (), halves.recipe, force=force)
         for target, graph in zip(targets, (halves.trunk, halves.rest), strict=False):
             formats.write_graph(graph, target, force=force)
+        companions.write(output, (), halves.recipe, force=force)
     return halves
