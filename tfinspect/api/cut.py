@@ -89,8 +89,9 @@ def cut_model(
         starts = [e.ref for e in inputs_of(graph, TensorTypes(graph))]
     given = {held[start]: shape for start, shape in shaped.items() if shape is not None}
     if trunk_only and ref in ends and any(ref == s.ref for one in model.signatures.values() for s in one.outputs):
-        return Cut(prune(graph, [ref]), Graph(()), *ends_of(prune(graph, [ref]), [ref]))
-    trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
+        trunk, rest = prune(graph, [ref]), Graph(())
+    else:
+        trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
     takes, gives = ends_of(trunk, [ref])
     names = {new: old for old, new in held.items()}
     begins = [names.get(spec.ref, spec.ref) for spec in takes]
