@@ -9,9 +9,11 @@ from tfinspect import formats
 from tfinspect.api import companions
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.locate import locate
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
 from tfinspect.api.recipe import carried
-from tfinspect.ir.refs import TensorRef, parse_shaped
+from tfinspect.ir.graph import Graph
+from tfinspect.ir.refs import parse_shaped
 from tfinspect.surgery import cut as surgery_cut
 from tfinspect.surgery.prune import placeholder_refs, prune
 from tfinspect.surgery.shapes import TensorTypes
@@ -19,7 +21,6 @@ from tfinspect.surgery.shapes import TensorTypes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
     from tfinspect.learn.preprocess import Recipe
@@ -47,7 +48,7 @@ def cut(
 
     Args:
         model: a graph, or anything `open_graph` opens.
-        bottleneck: the tensor, `name` or `name:index`.
+        bottleneck: the tensor, `name` or `name:index`, or the key of an output of a signature.
         inputs: where the trunk begins, optionally with shapes; none: at the graph's own inputs.
         outputs: where paths end; none: the graph's own outputs.
 
@@ -63,13 +64,20 @@ def cut(
 
 
 def cut_model(
-    path: PathLike | Graph | Model, *, bottleneck: str, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+    path: PathLike | Graph | Model,
+    *,
+    bottleneck: str,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    trunk_only: bool = False,
 ) -> Cut:
-    """Cut as `cut` does, and say what the trunk takes and gives."""
+    """Cut as `cut` does, and say what the trunk takes and gives.
+
+    A Hub module's features are what its signature gives: with `trunk_only` the cut may be there, and the rest is empty.
+    """
     model = open_graph(path)
-    ref = TensorRef.parse(bottleneck)
-    model_graph(model).node(ref.name)
     ends = choose_outputs(model, outputs)
+    model, ref = locate(model, bottleneck, ends)
     shaped = dict(parse_shaped(text) for text in inputs)
     held = placeholder_refs(model_graph(model), list(shaped))
     graph = fold(model, ends, list(shaped))
@@ -80,7 +88,10 @@ def cut_model(
     else:
         starts = [e.ref for e in inputs_of(graph, TensorTypes(graph))]
     given = {held[start]: shape for start, shape in shaped.items() if shape is not None}
-    trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
+    if trunk_only and ref in ends and any(ref == s.ref for one in model.signatures.values() for s in one.outputs):
+        trunk, rest = prune(graph, [ref]), Graph(())
+    else:
+        trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
     takes, gives = ends_of(trunk, [ref])
     names = {new: old for old, new in held.items()}
     begins = [names.get(spec.ref, spec.ref) for spec in takes]
@@ -109,7 +120,7 @@ def cut_file(
     if not dry_run:
         for target in targets:
             _atomic.ensure_absent(target, force=force)
-    halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs)
+    halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs, trunk_only=head_output is None)
     if not dry_run:
         companions.check(output, (), halves.recipe, force=force)
         for target, graph in zip(targets, (halves.trunk, halves.rest), strict=False):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
-from tfinspect.errors import UsageError, WrongKindError
+from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.endpoints import find_inputs
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
+    from tfinspect.ir.tensors import Tensor
     from tfinspect.surgery.fold_variables import FreezeReport
 
 
@@ -91,6 +92,9 @@ def freeze_model(
     frozen, report = fold_variables(
         whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
     )
+    if values is model.checkpoint and model.layers:  # their weights became constants as the graph was built
+        restored = {name: name for name in values.variables if name in frozen}
+        report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, refs)
     return Frozen(frozen, taken, given, report)
 
@@ -152,6 +156,8 @@ def freeze_file(
         _atomic.ensure_absent(output, force=force)
     if graph is None:
         model = open_graph(checkpoint)
+        if model.checkpoint is None and _is_whole(model):
+            model = replace(model, checkpoint=_no_values(model))
         if model.checkpoint is None:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
@@ -160,6 +166,21 @@ def freeze_file(
     if not dry_run:
         formats.write_graph(frozen.graph, output, force=force)
     return frozen
+
+
+def _is_whole(model: Model) -> bool:
+    """Whether it is a SavedModel without variables; what its signature computes can be taken out all the same."""
+    return model.format == "saved_model" and not any(node.op in VARIABLES for node in model.graph or ())
+
+
+def _no_values(model: Model) -> Checkpoint:
+    """Return the checkpoint of a SavedModel without variables: an empty one."""
+    from tfinspect.ir.checkpoint import Checkpoint
+
+    def none(name: str) -> Tensor:
+        raise VariableNotFoundError(f"{model.path} has no variables", name=name)
+
+    return Checkpoint(model.path, model.format, {}, none)
 
 
 def _nothing_to_freeze(model: Model, path: str, output: str) -> WrongKindError:

@@ -12,6 +12,7 @@ from tfinspect.api import companions
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.labels import check_labels, read_labels
 from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.locate import locate
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
 from tfinspect.api.recipe import carried
 from tfinspect.errors import UsageError, WrongKindError
@@ -135,7 +136,7 @@ def graft_model(
         path: the trunk: a graph, or anything `open_graph` opens.
         head: the head, or the file of one; None: the classifier inside the model that was trained beside the trunk but
             never connected to it.
-        bottleneck: tensor of the trunk that the head takes.
+        bottleneck: tensor of the trunk that the head takes, or the key of an output of its signature.
         name: prefix of everything that is added; the outputs of a dense head are `name/logits` and `name/softmax`.
         keep: keep the old head as well.
         head_scope: of a head given as a graph, the scope it lives in.
@@ -148,14 +149,12 @@ def graft_model(
         NameCollisionError: the trunk uses the prefix.
     """
     model = open_graph(path)
-    ref = TensorRef.parse(bottleneck)
-    whole = model_graph(model)
-    whole.node(ref.name)
+    kept = choose_outputs(model, ()) if keep and head is not None else []
+    model, ref = locate(model, bottleneck, kept)
     if head is None:
         return _connect(model, ref, labels)
     if isinstance(head, (str, os.PathLike)):
         head = read_head(head, scope=head_scope)
-    kept = choose_outputs(model, ()) if keep else []
     trunk = fold(model, [ref, *kept])
     done = surgery_graft.graft(trunk, head, ref, name=name, keep=keep, types=TensorTypes(trunk))
     names = tuple(labels) or tuple(head.labels)

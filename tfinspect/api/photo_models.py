@@ -12,7 +12,8 @@ from tfinspect.api import proof
 from tfinspect.api.labels import METADATA_KEY as LABELS_KEY
 from tfinspect.api.labels import labels_beside, parse_labels
 from tfinspect.api.load import open_graph
-from tfinspect.api.prepare import DEFAULT_SIGNATURE, prepare
+from tfinspect.api.locate import DEFAULT_SIGNATURE
+from tfinspect.api.prepare import prepare
 from tfinspect.api.recipe import METADATA_KEY as RECIPE_KEY
 from tfinspect.api.recipe import carried, image_entry, input_recipe, parse_recipe, recipe_beside
 from tfinspect.errors import NameNotFoundError, UsageError
