@@ -21,6 +21,7 @@ from tfinspect.cli.options import (
     Settings,
     Verbose,
 )
+from tfinspect.cli.photo_options import Bgr, Mean, Scale, Size, parse_size
 from tfinspect.cli.render import plural
 from tfinspect.cli.terminal import Terminal
 from tfinspect.errors import ExitStatus, UsageError
@@ -57,17 +58,10 @@ def command(
     bottleneck: Bottleneck,
     output: RequiredOutput,
     inputs: Inputs = None,
-    size: Annotated[
-        str | None, typer.Option("--size", metavar="N|HxW", help="Resize to this", show_default=False)
-    ] = None,
-    mean: Annotated[
-        list[float] | None,
-        typer.Option("--mean", metavar="X", help="Subtract from each pixel; repeat for each channel"),
-    ] = None,
-    scale: Annotated[
-        list[float] | None, typer.Option("--scale", metavar="X", help="Then multiply by this; repeat likewise")
-    ] = None,
-    bgr: Annotated[bool, typer.Option("--bgr", help="Blue comes first", show_default=False)] = False,
+    size: Size = None,
+    mean: Mean = None,
+    scale: Scale = None,
+    bgr: Bgr = False,
     setting: Settings = None,
     runtime: Annotated[RuntimeChoice, typer.Option("--runtime", help="What computes")] = RuntimeChoice.onnxruntime,
     engine: Annotated[
@@ -128,7 +122,7 @@ def command(
             output,
             bottleneck=bottleneck,
             inputs=inputs or (),
-            size=None if size is None else _size(size),
+            size=parse_size(size),
             mean=mean or None,
             scale=scale or None,
             bgr=bgr or None,
@@ -198,13 +192,6 @@ def _shown(say: Callable[[str], None]) -> Callable[[Progress], None]:
         )
 
     return show
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) in (1, 2) and all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        return int(parts[0]), int(parts[-1])
-    raise UsageError(f"`--size` takes a number or HEIGHTxWIDTH, not `{text}`", hint="--size 224 or --size 224x192")
 
 
 def _answer(done: FeaturesReport) -> dict[str, Any]:
