@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import keras
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
 from tfinspect.errors import UsageError, WrongKindError
@@ -81,9 +82,12 @@ def freeze_model(
 ) -> Frozen:
     """Freeze as `freeze` does, and say what was done."""
     model = open_graph(graph)
-    values = _checkpoint(model, checkpoint)
     whole = model_graph(model)
     refs = choose_outputs(model, outputs)
+    if checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
+        values = keras.no_variables(model)
+    else:
+        values = _checkpoint(model, checkpoint)
     feeds = [parse_shaped(text)[0] for text in inputs]
     if not feeds:
         found = find_inputs(whole, TensorTypes(whole), refs)
@@ -91,6 +95,8 @@ def freeze_model(
     frozen, report = fold_variables(
         whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
     )
+    if model.format in keras.FORMATS:
+        report = replace(report, restored=keras.restored(model))
     taken, given = ends_of(frozen, refs)
     return Frozen(frozen, taken, given, report)
 
@@ -152,7 +158,7 @@ def freeze_file(
         _atomic.ensure_absent(output, force=force)
     if graph is None:
         model = open_graph(checkpoint)
-        if model.checkpoint is None:
+        if model.checkpoint is None and model.format not in keras.FORMATS:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:

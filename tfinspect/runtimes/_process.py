@@ -64,6 +64,8 @@ class Kind:
 
 # TensorFlow reads these when it is loaded, so what lacks oneDNN and threads is a process of its own
 _PLAIN = (("TF_ENABLE_ONEDNN_OPTS", "0"), ("TF_NUM_INTRAOP_THREADS", "1"))
+# a keras.json in the home folder may turn the order of dimensions round
+_KERAS = (("KERAS_BACKEND", "tensorflow"), ("KERAS_HOME", "/dev/null/keras"), ("TF_USE_LEGACY_KERAS", "0"))
 _TENSORFLOW = Kind("tensorflow", "tfinspect.runtimes._tensorflow_child", ("tensorflow",), "running TensorFlow models")
 KINDS = {
     "tensorflow": _TENSORFLOW,
@@ -73,6 +75,16 @@ KINDS = {
     ),
     "tf2onnx": Kind(
         "tf2onnx", "tfinspect.runtimes._tf2onnx_child", ("tf2onnx", "tensorflow", "onnx"), "ONNX export", _PLAIN
+    ),
+    "keras": Kind(
+        "keras", "tfinspect.runtimes._keras_child", ("tensorflow", "keras"), "building Keras models", _KERAS
+    ),
+    "tf-keras": Kind(
+        "tf-keras",
+        "tfinspect.runtimes._keras_child",
+        ("tensorflow", "tf_keras"),
+        "building models of Keras 2",
+        (*_KERAS, ("TFINSPECT_KERAS", "tf_keras")),
     ),
 }
 
