@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinspect.ir.refs import split_input
+from tfinspect.runtimes import _keras_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+_IMAGE_RANK = 4
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderWithDefault"})
 
 
@@ -33,6 +35,7 @@ class Traced:
         frozen: the ConcreteFunction without variables.
         model: the model.
         indices: how many values an input may take, where it is looked up in a table.
+        orders: how each input's dimensions are moved to where the model wants them; empty where they are there.
     """
 
     inputs: list[str]
@@ -42,12 +45,16 @@ class Traced:
     frozen: Any
     model: Any
     indices: int | None
+    orders: list[list[int]]
 
     def run_model(self, feeds: Sequence[Array]) -> list[Array]:
         """Return what the model gives, run by Keras."""
         import tensorflow as tf
 
-        given = [tf.constant(feed) for feed in feeds]
+        given = [
+            tf.transpose(tf.constant(feed), order) if order else tf.constant(feed)
+            for feed, order in zip(feeds, self.orders, strict=True)
+        ]
         found = self.model(given if len(given) > 1 else given[0], training=False)
         return [np.asarray(value) for value in tf.nest.flatten(found)]
 
@@ -93,10 +100,15 @@ def trace(model: Any, keras: Any) -> Traced:  # noqa: ANN401 - Keras's
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    turned = _keras_layout.turn_layers(model)
     names = [tensor.name.partition(":")[0] for tensor in model.inputs]
-    specs = [
-        tf.TensorSpec(tuple(tensor.shape), tensor.dtype, name) for tensor, name in zip(model.inputs, names, strict=True)
-    ]
+    specs, orders = [], []
+    for tensor, name in zip(model.inputs, names, strict=True):
+        shape = list(tensor.shape)
+        is_image = turned and len(shape) == _IMAGE_RANK
+        orders.append(_keras_layout.to_first(len(shape)) if is_image else [])
+        shape = [shape[axis] for axis in _keras_layout.to_last(len(shape))] if is_image else shape
+        specs.append(tf.TensorSpec(shape, tensor.dtype, name))
     known = {id(layer): name for name, layer in walk(model)}
     ends: list[str] = []
     calls: list[str] = []
@@ -105,8 +117,9 @@ def trace(model: Any, keras: Any) -> Traced:  # noqa: ANN401 - Keras's
     def forward(*tensors: Any) -> list[Any]:  # noqa: ANN401 - TensorFlow's
         graph = tf.compat.v1.get_default_graph()
         recorded: list[tuple[str, Any]] = []
+        taken = [tf.transpose(t, order) if order else t for t, order in zip(tensors, orders, strict=True)]
         with _recording(keras, known, graph, recorded):
-            results = tf.nest.flatten(model(list(tensors) if len(tensors) > 1 else tensors[0], training=False))
+            results = tf.nest.flatten(model(taken if len(taken) > 1 else taken[0], training=False))
         calls[:] = [name for name, _ in recorded]
         givers = {id(tensor): name for name, tensor in recorded}
         ends[:] = [givers.get(id(tensor), "") for tensor in results]
@@ -115,7 +128,7 @@ def trace(model: Any, keras: Any) -> Traced:  # noqa: ANN401 - Keras's
     concrete = forward.get_concrete_function(*specs)
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
     embeddings = [layer.input_dim for _, layer in walk(model) if type(layer).__name__ == "Embedding"]
-    return Traced(names, specs, calls, ends, frozen, model, min(embeddings, default=None))
+    return Traced(names, specs, calls, ends, frozen, model, min(embeddings, default=None), orders)
 
 
 class _recording:  # noqa: N801 - used as a statement
