@@ -85,7 +85,13 @@ def _build(model: Model) -> tuple[Model, dict[str, str]]:
         output = Path(folder, "graph.pb")
         built = runtimes.build(
             runtimes.BuildRequest(
-                library=plan.library, config=plan.config, layers=layers, weights=folder, output=output, subject=model.path
+                library=plan.library,
+                config=plan.config,
+                layers=layers,
+                by_place=plan.by_place,
+                weights=folder,
+                output=output,
+                subject=model.path,
             )
         )
         # the file goes, what was mapped of it stays
@@ -94,8 +100,9 @@ def _build(model: Model) -> tuple[Model, dict[str, str]]:
     types = TensorTypes(graph)
     signature = Signature("serving_default", _specs(types, built.inputs), _specs(types, built.outputs))
     facts = {**model.facts, "built by": built.versions}
-    if plan.notes:
-        facts["changes"] = "; ".join(plan.notes)
+    notes = [*plan.notes, *["channels first: the graph takes images with channels last"] * built.channels_first]
+    if notes:
+        facts["changes"] = "; ".join(notes)
     if built.unchecked:
         facts["not compared with Keras"] = built.unchecked
     weights = {

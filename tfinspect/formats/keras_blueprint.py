@@ -37,12 +37,14 @@ class Blueprint:
         library: which Keras builds it.
         config: the model; only classes and functions of Keras's own are in it.
         layers: the weights of each layer, as (what the layer calls it, values).
+        by_place: whether `layers` are places of objects in the model (see `Source`).
         notes: what was changed, in words.
     """
 
     library: Literal["keras", "tf-keras"]
     config: Json
     layers: dict[str, list[tuple[str, Tensor]]]
+    by_place: bool
     notes: tuple[str, ...]
 
 
@@ -71,7 +73,7 @@ def blueprint(source: Source) -> Blueprint:
     if source.backend == "theano":
         notes.append("Theano: convolution kernels turned round")
     library: Literal["keras", "tf-keras"] = "keras" if source.generation >= _KERAS_3 else "tf-keras"
-    return Blueprint(library, config, layers, tuple(notes))
+    return Blueprint(library, config, layers, source.by_place, tuple(notes))
 
 
 def _bring_up_to_date(source: Source, config: Json, notes: list[str]) -> dict[str, tuple[str, Json]]:

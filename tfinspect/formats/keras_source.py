@@ -32,6 +32,8 @@ class Source:
         backend: what ran it, where the file says: `theano`, `tensorflow`, `cntk`.
         layers: the weights of each layer, as (what the layer calls it, values); a nested model that cannot be told
             apart has those of all its layers in the order of the file.
+        by_place: whether `layers` are not layers but places of objects in the model, `layers/lstm/cell`, as Keras 3
+            names groups of weights.
     """
 
     path: str
@@ -40,6 +42,7 @@ class Source:
     is_tensorflow: bool
     backend: str
     layers: dict[str, list[tuple[str, Tensor]]]
+    by_place: bool = False
 
 
 def read(model: Model) -> Source:
@@ -69,7 +72,9 @@ def read(model: Model) -> Source:
     names = [] if model.checkpoint is None else list(model.checkpoint.variables)
     if generation == 1 and not backend and names and not any(":" in name for name in names):
         backend = "theano"  # the files do not say, and TensorFlow's variables are called `NAME:0`
-    return Source(path, config, generation, version.endswith("-tf"), backend, _layers(model))
+    by_place = model.format == keras_archive.FORMAT
+    layers = _places(model) if by_place else _layers(model)
+    return Source(path, config, generation, version.endswith("-tf"), backend, layers, by_place)
 
 
 def _generation(version: str, text: str) -> int:
@@ -79,6 +84,22 @@ def _generation(version: str, text: str) -> int:
     if any(f'"{word}"' in text for word in _KERAS_1_WORDS):
         return 1  # the first of them did not say
     return _NEW if '"batch_shape"' in text and '"registered_name"' in text else 2
+
+
+def _places(model: Model) -> dict[str, list[tuple[str, Tensor]]]:
+    """Return the weights by the place of the object that has them, in its order."""
+    checkpoint = model.checkpoint
+    found: dict[str, list[tuple[str, Tensor]]] = {}
+    if checkpoint is None:
+        return found
+    rows = []
+    for key, info in checkpoint.variables.items():
+        place, _, number = key.rpartition("/")
+        if info.role == "weight" and place.endswith("/vars"):
+            rows.append((place.removesuffix("/vars"), int(number) if number.isdigit() else 0, key))
+    for place, _, key in sorted(rows):
+        found.setdefault(place, []).append((key.rpartition("/")[2], checkpoint.tensor(key)))
+    return found
 
 
 def _layers(model: Model) -> dict[str, list[tuple[str, Tensor]]]:

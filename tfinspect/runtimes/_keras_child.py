@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinspect.errors import InputError, LimitError, RuntimeFailedError, UnsupportedFeatureError
-from tfinspect.runtimes import _keras_graph
+from tfinspect.runtimes import _keras_graph, _keras_weights
 from tfinspect.runtimes._weights import open_weights
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ def build(params: Mapping[str, Any], _arrays: list[Array]) -> tuple[Any, list[Ar
     keras.backend.clear_session()
     with _limited(keras, subject, weights):
         model = _model(keras, params["config"], subject)
-        _assign(model, params["layers"], weights, subject)
+        give = _keras_weights.assign_by_place if params["by_place"] else _keras_weights.assign
+        give(model, params["layers"], weights, subject)
+        for _, layer in _keras_graph.walk(model):
+            if hasattr(layer, "finalize_state"):  # Normalization works its scale out of its weights
+                layer.finalize_state()
     traced = _keras_graph.trace(model, keras)
     graph = _keras_graph.name_layers(traced)
     difference, unchecked = _difference(model, traced)
@@ -61,6 +65,7 @@ def build(params: Mapping[str, Any], _arrays: list[Array]) -> tuple[Any, list[Ar
         "layers": graph.layers,
         "difference": difference,
         "unchecked": unchecked,
+        "channels_first": any(traced.orders),
         "versions": _versions(keras),
     }
     return found, []
@@ -112,62 +117,6 @@ def _model(keras: Any, config: Mapping[str, Any], subject: str) -> Any:  # noqa:
             f"{subject} does not say what shape its input has, so it has no graph", evidence={"path": subject}
         )
     return model
-
-
-def _assign(model: Any, layers: Sequence[Any], weights: Mapping[str, Weight], subject: str) -> None:  # noqa: ANN401
-    """Give each layer its weights: by what it calls them where the file says, else in the layer's order."""
-    found = dict(_keras_graph.walk(model))
-    told = set()
-    for name, pairs in layers:
-        layer = found.get(name)
-        if layer is None:
-            raise InputError(
-                f"{subject} has weights of a layer `{name}` that its configuration does not name",
-                evidence={"path": subject, "layer": name},
-            )
-        told.add(name)
-        variables = [*layer.trainable_weights, *layer.non_trainable_weights]
-        _check_count(name, len(variables), len(pairs), subject)
-        values = [weights[key].values for key in _ordered(variables, pairs)]
-        for variable, value in zip(variables, values, strict=True):
-            if tuple(variable.shape) != value.shape:
-                raise InputError(
-                    f"{subject}: the layer `{name}` wants `{_word(variable)}` of shape {list(variable.shape)}, "
-                    f"the file has {list(value.shape)}",
-                    evidence={"path": subject, "layer": name},
-                )
-        layer.set_weights(_in_order_of_set(layer, variables, values))
-    for name, layer in found.items():
-        inside = any(other == name or other.startswith(f"{name}/") or name.startswith(f"{other}/") for other in told)
-        if not inside and layer.weights:
-            _check_count(name, len(layer.weights), 0, subject)
-
-
-def _in_order_of_set(layer: Any, variables: Sequence[Any], values: Sequence[Array]) -> list[Array]:  # noqa: ANN401
-    """Return values in the order `set_weights` takes: that of `weights`, in which trainable ones need not be first."""
-    by_variable = {id(variable): value for variable, value in zip(variables, values, strict=True)}
-    return [by_variable[id(variable)] for variable in layer.weights]
-
-
-def _check_count(name: str, wanted: int, found: int, subject: str) -> None:
-    if wanted != found:
-        raise InputError(
-            f"{subject}: the layer `{name}` takes {wanted} weights, the file has {found} for it",
-            evidence={"path": subject, "layer": name, "wanted": wanted, "found": found},
-        )
-
-
-def _word(variable: Any) -> str:  # noqa: ANN401 - Keras's
-    return str(variable.name).rpartition("/")[2].partition(":")[0]
-
-
-def _ordered(variables: Sequence[Any], pairs: Sequence[Sequence[str]]) -> list[str]:
-    """Return the keys of the weights in the order of the variables."""
-    words = [_word(variable) for variable in variables]
-    stored = {word: key for word, key in pairs}
-    if len(stored) == len(pairs) and set(stored) == set(words) and len(set(words)) == len(words):
-        return [stored[word] for word in words]
-    return [key for _, key in pairs]
 
 
 def _difference(model: Any, traced: _keras_graph.Traced) -> tuple[float | None, str]:  # noqa: ANN401 - Keras's

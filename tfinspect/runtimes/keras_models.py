@@ -25,6 +25,7 @@ class BuildRequest:
         library: Keras 3, or tf_keras for models of Keras 2.
         config: the model as JSON values; every class in it was checked.
         layers: layer, `outer/inner` of a nested model -> its weights, as (what the layer calls it, name in `weights`).
+        by_place: whether `layers` are places of objects in the model, `layers/lstm/cell`, whose weights are in order.
         weights: folder of `write_weights`.
         output: where the graph goes; written over.
         subject: the user's file, for messages.
@@ -34,6 +35,7 @@ class BuildRequest:
     library: Library
     config: Mapping[str, Any]
     layers: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+    by_place: bool = False
     weights: str | os.PathLike[str]
     output: str | os.PathLike[str]
     subject: str = ""
@@ -51,6 +53,7 @@ class Built:
         difference: largest difference between graph and Keras model on seeded inputs, relative to the largest value;
             None where they were not run, and `unchecked` says why.
         unchecked: empty where they were compared.
+        channels_first: whether the model wants channels first; the graph takes its images with channels last.
         versions: of what built it, `keras 3.15.1, tensorflow 2.21.0`.
     """
 
@@ -59,6 +62,7 @@ class Built:
     layers: Mapping[str, str]
     difference: float | None
     unchecked: str
+    channels_first: bool
     versions: str
 
 
@@ -75,6 +79,7 @@ def build(request: BuildRequest) -> Built:
     params = {
         "config": dict(request.config),
         "layers": [[name, [list(pair) for pair in pairs]] for name, pairs in request.layers],
+        "by_place": request.by_place,
         "weights": os.path.abspath(request.weights),  # noqa: PTH100 - links stay links
         "output": os.path.abspath(request.output),  # noqa: PTH100
         "subject": request.subject,
@@ -87,5 +92,6 @@ def build(request: BuildRequest) -> Built:
         found["layers"],
         found["difference"],
         found["unchecked"],
+        found["channels_first"],
         found["versions"],
     )
