@@ -22,7 +22,7 @@ from tfinspect import formats
 from tfinspect.api import stats
 from tfinspect.cli import listings
 from tfinspect.cli.terminal import Terminal
-from tfinspect.errors import InputError
+from tfinspect.errors import InputError, VariableNotFoundError
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import Tensor
@@ -352,9 +352,9 @@ def labelled(*said: tuple[str, str]) -> tuple[Checkpoint, list[VariableInfo]]:
     ("said", "titles", "cells"),
     [
         ([("", ""), ("", "")], "", [[], []]),
-        ([("dense/kernel", ""), ("", "")], "LABEL", [["dense/kernel", ""], ["", ""]]),
-        ([("", ""), ("", "v0")], "OF", [["", ""], ["", "v0"]]),
-        ([("a", ""), ("b", "v0")], "LABEL OF", [["a", ""], ["b", "v0"]]),
+        ([("dense/kernel", ""), ("", "")], "KEY", [["dense/kernel"], []]),
+        ([("", ""), ("", "v0")], "OF", [[], ["", "v0"]]),
+        ([("a", ""), ("b", "v0")], "OF KEY", [["a"], ["b", "v0"]]),
     ],
 )
 def test_labels_and_what_slots_serve(said: list[tuple[str, str]], titles: str, cells: list[list[str]]) -> None:
@@ -369,10 +369,24 @@ def test_labels_and_what_slots_serve(said: list[tuple[str, str]], titles: str, c
         show(Terminal(stdout=pipe, stderr=Stream(tty=False)), checkpoint, content)
         show(Terminal(json_mode=True, stdout=answer), checkpoint, content)
         assert screen.getvalue().splitlines()[0].split() == f"{columns} {titles}".split()
+        called = [line.split()[0] for line in screen.getvalue().splitlines()[1:]]
+        assert called == [label or f"v{n}" for n, (label, _) in enumerate(said)]
         assert [line.split("\t")[width:] for line in pipe.getvalue().splitlines()] == cells
         assert [(v["label"], v["serves"]) for v in json.loads(answer.getvalue())["variables"]] == [
             (label or None, serves or None) for label, serves in said
         ]
+
+
+def test_a_label_names_its_variable() -> None:
+    checkpoint = formats.read_checkpoint(FIXTURES / "objects")
+    by_label = checkpoint.read("dense/kernel")
+    np.testing.assert_array_equal(by_label, checkpoint.read("model/w/.ATTRIBUTES/VARIABLE_VALUE"))
+    twice, _ = labelled(("same", ""), ("same", ""))
+    with pytest.raises(VariableNotFoundError, match="no variable named `same`"):
+        twice.variable("same")
+    with pytest.raises(VariableNotFoundError) as caught:
+        checkpoint.variable("dense/kernal")
+    assert caught.value.near[0] == "dense/kernel"
 
 
 def test_plain_figures_need_no_typer_and_no_runtime() -> None:

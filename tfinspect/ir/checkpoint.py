@@ -100,26 +100,34 @@ class Checkpoint:
     def variable(self, name: str) -> VariableInfo:
         """Return what is known of a variable.
 
+        Args:
+            name: its name, or a label that no other variable has.
+
         Raises:
             VariableNotFoundError: the checkpoint has none of that name; carries near names.
         """
         found = self.variables.get(name)
-        if found is None:
-            raise VariableNotFoundError(
-                f"no variable named `{name}` in {self.path} ({len(self.variables):,} variables)",
-                name=name,
-                known=self.variables,
-            )
-        return found
+        if found is not None:
+            return found
+        labelled = [info for info in self.variables.values() if info.label == name and name]
+        if len(labelled) == 1:
+            return labelled[0]
+        labels = (info.label for info in self.variables.values() if info.label)
+        raise VariableNotFoundError(
+            f"no variable named `{name}` in {self.path} ({len(self.variables):,} variables)",
+            name=name,
+            known=[*self.variables, *labels],
+        )
 
     def tensor(self, name: str) -> Tensor:
         """Return a variable as a tensor whose value is read, and its checksum checked, when asked for.
 
+        It is found as by `variable`.
+
         Raises:
             VariableNotFoundError: the checkpoint has none of that name.
         """
-        self.variable(name)
-        return self._tensor(name)
+        return self._tensor(self.variable(name).name)
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Return the value of a variable.

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _SELF_CONTRADICTION = 1e-2  # no rounding makes that much noise: something in the model is random
 _GROSS_NOISE_FACTOR = 30.0
+_MOST_NUDGED = 0.04  # of the greatest tolerance: an estimate must not hide a weight that is one per cent off
 _CONSTANT_RTOL = 1e-3
 _MARGIN = 3.0
 _CONSTANT_ATOL = 1e-6
@@ -192,8 +193,9 @@ def _noise(series: Series, want: Sequence[Item], scales: Scales, precision: Prec
         between(series.candidate, series.candidate_again),
     )
     nudged = between(series.reference, series.reference_nudged)
-    # more than that is no rounding: the graph rounds or compares what it is fed, and a step was taken
-    return max(noise, nudged) if nudged <= precision.most else noise
+    if nudged > precision.most:  # that is no rounding: the graph rounds or compares what it is fed, and took a step
+        return noise
+    return max(noise, min(nudged, _MOST_NUDGED * precision.most))
 
 
 def _judge_floats(report: OutputReport, series: Series, override: Override | None) -> OutputReport:

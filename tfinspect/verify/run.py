@@ -6,6 +6,7 @@ The sides never meet before `judge`: `record` may run for both in threads of the
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tfinspect.verify.weights import WeightsReport
 
 
-_NUDGE = 4.0  # rounding steps
 _NUDGED = "nudged"
 
 
@@ -85,7 +85,7 @@ class Recording:
         subject: file and runtime.
         runs: one a feed.
         again: arrays of other variants by variant and run number, for the runtime's own noise.
-        nudged: arrays by run number for feeds a few rounding steps away, for how far rounding carries.
+        nudged: arrays by run number for feeds some rounding steps away, for how far rounding carries.
     """
 
     subject: Subject
@@ -101,7 +101,7 @@ def record(
     *,
     variants: Sequence[str] = ("default", "plain"),
     variant_runs: int = 3,
-    nudged: bool = False,
+    longest_sum: int = 0,
     path: str = "",
     sha256: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -115,8 +115,9 @@ def record(
         feeds: one mapping a run, in its own names.
         variants: the first runs over all feeds and is what is judged, the others only measure noise.
         variant_runs: how many feeds the other variants run over.
-        nudged: also run over feeds that are a few rounding steps away, which shows how far rounding can carry: variants
-            that sum in the same order do not.
+        longest_sum: number of products that the longest sum in the model adds up (a column of a matrix, a filter).
+            Where given, some feeds are also run as far away as rounding in such a sum is worth, the root of its length
+            in steps: variants of a runtime that sum in the same order do not show how far rounding carries.
         path: the file, for the report.
         sha256: of that file.
         progress: called with (runs done, runs in all) after each.
@@ -129,7 +130,7 @@ def record(
     runs: list[Run] = []
     again: dict[str, dict[int, Mapping[str, npt.NDArray[Any]]]] = {}
     errors: list[RuntimeFailedError] = []
-    total = len(feeds) + min(variant_runs, len(feeds)) * (len(others) + nudged)
+    total = len(feeds) + min(variant_runs, len(feeds)) * (len(others) + bool(longest_sum))
     done = 0
     for feed in feeds:
         digest, shapes = _digest(feed.values()), tuple(np.shape(value) for value in feed.values())
@@ -146,10 +147,10 @@ def record(
     if errors and len(errors) == len(feeds) and not may_refuse:
         raise errors[0]
     answered = [number for number, run in enumerate(runs) if not run.refusal][:variant_runs]
-    for variant in [*others, *([_NUDGED] if nudged else [])]:
+    for variant in [*others, *([_NUDGED] if longest_sum else [])]:
         again[variant] = {}
         for number in answered:
-            fed = _nudged(feeds[number], number) if variant == _NUDGED else feeds[number]
+            fed = _nudged(feeds[number], longest_sum, number) if variant == _NUDGED else feeds[number]
             try:
                 answer = runner.run(fetches, fed, variant=default if variant == _NUDGED else variant)
                 again[variant][number] = _named(fetches, answer)
@@ -162,14 +163,18 @@ def record(
     return Recording(Subject(path, sha256, runner.runtime), tuple(runs), again, off)
 
 
-def _nudged(feed: Mapping[str, npt.NDArray[Any]], seed: int) -> dict[str, npt.NDArray[Any]]:
-    """Return a feed whose floating-point values are up to a few rounding steps away, each in a direction of its own."""
+def _nudged(feed: Mapping[str, npt.NDArray[Any]], longest_sum: int, seed: int) -> dict[str, npt.NDArray[Any]]:
+    """Return a feed whose floating-point values are off as two sums of that length are off from each other.
+
+    Each sum is off by about the root of its length in rounding steps, and two of them by root two more.
+    """
     rng = np.random.default_rng(seed)
+    most = math.sqrt(2 * 3 * longest_sum)  # a uniform distribution reaches root three times its RMS
     nudged = {}
     for name, value in feed.items():
         array = np.asarray(value)
         if array.dtype.kind == "f":
-            steps = rng.uniform(-_NUDGE, _NUDGE, array.shape) * np.finfo(array.dtype).eps
+            steps = rng.uniform(-most, most, array.shape) * np.finfo(array.dtype).eps
             array = (array * (1 + steps)).astype(array.dtype)
         nudged[name] = array
     return nudged
