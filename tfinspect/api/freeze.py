@@ -96,7 +96,7 @@ def freeze_model(
         whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
     )
     if model.format in keras.FORMATS:
-        report = replace(report, restored=keras.restored(model))
+        report = replace(report, restored=keras.restored_by(model))
     taken, given = ends_of(frozen, refs)
     return Frozen(frozen, taken, given, report)
 

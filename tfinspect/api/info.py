@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import keras
 from tfinspect.api.describe import (
     CheckpointInfo,
     GraphInfo,
@@ -168,6 +169,8 @@ def _size(path: PathLike, model: Model) -> int:
 def _next(model: Model, graph: GraphInfo | None) -> str:
     """Return the command that leads on from here; what it names is there, so that it works as typed."""
     path = shlex.quote(model.path)
+    if keras.is_keras(model):
+        return f"tfinspect {f'info --risks {path}' if keras.code_risk(model) else f'nodes {path} --only bottlenecks'}"
     if graph is None or model.graph is None:
         return f"tfinspect vars {path}" if model.checkpoint is not None else ""
     if graph.variable_count and model.checkpoint is None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tfinspect import formats, runtimes
+from tfinspect import formats
 from tfinspect.errors import UnsupportedFeatureError
 from tfinspect.ir.checkpoint import Checkpoint
 from tfinspect.ir.graph import Graph
 from tfinspect.ir.model import Model
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.signature import Signature, TensorSpec
-from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tfinspect.ir.risks import Risk
     from tfinspect.ir.tensors import Tensor
+    from tfinspect.surgery.shapes import TensorTypes
 
 FORMATS: Final = frozenset({"keras_h5", "keras_archive"})
 """Formats that hold a model as Keras describes it."""
@@ -28,8 +30,8 @@ _built: dict[tuple[str, int, int], tuple[Model, dict[str, str]]] = {}
 
 
 def is_keras(model: Model) -> bool:
-    """Whether a model has to be built by Keras to have a graph."""
-    return model.graph is None and model.format in FORMATS
+    """Whether a model has to be built by Keras to have a graph; a file of weights alone has none."""
+    return model.graph is None and model.format in FORMATS and model.facts.get("content") != "weights only"
 
 
 def graph_model(model: Model) -> Model:
@@ -52,8 +54,39 @@ def graph_model(model: Model) -> Model:
     return _built[key][0]
 
 
-def restored(model: Model) -> dict[str, str]:
-    """Return what was given to the layers of a model of `graph_model`: key in the file by `layer/weight`."""
+def written(model: Model) -> Path:
+    """Return a file with the graph of a model of `graph_model`, which goes when this process does.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    graph = model.graph
+    if graph is None:
+        raise TypeError("only models of graph_model have a graph")
+    path = Path(_folder().name, f"{id(model)}.pb")
+    if not path.exists():
+        formats.write_graph(graph, path)
+    return path
+
+
+def sha256(path: str) -> str:
+    """Return the digest of a Keras file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    from tfinspect.formats._file import MappedFile
+
+    return MappedFile(path).sha256()
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tfinspect-")
+
+
+def restored_by(model: Model) -> dict[str, str]:
+    """Return the weights given to the layers of a model of `graph_model`: what they are called, by layer and number."""
     return next((weights for built, weights in _built.values() if built is model), {})
 
 
@@ -67,7 +100,9 @@ def _no_variable(name: str) -> Tensor:
 
 
 def _build(model: Model) -> tuple[Model, dict[str, str]]:
+    from tfinspect import runtimes
     from tfinspect.formats import keras_blueprint, keras_source
+    from tfinspect.surgery.shapes import TensorTypes
 
     refuse_code(model)
     plan = keras_blueprint.blueprint(keras_source.read(model))
@@ -105,12 +140,7 @@ def _build(model: Model) -> tuple[Model, dict[str, str]]:
         facts["changes"] = "; ".join(notes)
     if built.unchecked:
         facts["not compared with Keras"] = built.unchecked
-    weights = {
-        f"{name}/{word}": key
-        for (name, pairs) in plan.layers.items()
-        for number, (word, _) in enumerate(pairs)
-        for key in (f"{name}/{number}",)
-    }
+    restored = {f"{name}/{n}": f"{name}/{word}" for name, pairs in layers for n, (word, _) in enumerate(pairs)}
     found = Model(
         model.path,
         model.format,
@@ -121,7 +151,7 @@ def _build(model: Model) -> tuple[Model, dict[str, str]]:
         facts=facts,
         risks=model.risks,
     )
-    return found, weights
+    return found, restored
 
 
 def _specs(types: TensorTypes, ends: Iterable[tuple[str, str]]) -> tuple[TensorSpec, ...]:
@@ -133,13 +163,18 @@ def _specs(types: TensorTypes, ends: Iterable[tuple[str, str]]) -> tuple[TensorS
     return tuple(found)
 
 
+def code_risk(model: Model) -> Risk | None:
+    """Return the first thing in a Keras model that is code, or needs some; None where it is of Keras's own layers."""
+    return next((risk for risk in model.risks if risk.kind in _CODE), None)
+
+
 def refuse_code(model: Model) -> None:
     """Refuse a model that needs code: no loader sees it.
 
     Raises:
         UnsupportedFeatureError: the first layer that does, by name.
     """
-    risk = next((risk for risk in model.risks if risk.kind in _CODE), None)
+    risk = code_risk(model)
     if risk is not None:
         raise UnsupportedFeatureError(
             f"{model.path}: `{risk.where}` {risk.what}",

@@ -29,6 +29,14 @@ METADATA_KEY = "preprocess"
 _IMAGE_RANK: Final = 4
 _CHANNELS: Final = (1, 3)
 _HALF_RANGE = 127.5  # the slim networks take pixels from -1 to 1
+_CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
+_CAFFE_SIZE = (224, 224)
+_CAFFE_LAYERS: Final = (
+    ("block1_conv1", "block1_conv2", "block1_pool"),  # VGG16, VGG19
+    ("conv1_conv", "conv1_bn", "conv2_block1_out"),  # ResNet50, 101 and 152; their second version has no conv1_bn
+    ("conv1", "bn_conv1", "res2a_branch2a"),  # ResNet50 until Keras 2.2
+)
+"""Layers of networks in keras.applications that take blue, green, red less their mean, as Caffe did."""
 _IMAGE_TYPES: Final = (DType.FLOAT, DType.HALF, DType.DOUBLE, DType.BFLOAT16, DType.UINT8)
 
 
@@ -63,7 +71,8 @@ def image_entry(
     """Find where photos enter a graph and what must be done to them before.
 
     Of several sources for the same fact what the caller gives comes first, then what the model has recorded, then what
-    the graph does itself; where nothing says how pixels are scaled, -1 to 1 is assumed.
+    the graph does itself; where nothing says how pixels are scaled, it is assumed: as Caffe did for VGG16 and ResNet50
+    of keras.applications, told by their layers' names, and from -1 to 1 for others.
 
     Args:
         graph: without variables.
@@ -86,7 +95,9 @@ def image_entry(
             return _behind_decoder(types, decoder, done, size)
     start = inputs[0] if inputs else _image_input(graph, types, outputs)
     known = types.type_of(start)
-    height, width, channels = _sizes(start, known.shape, size or (None if recorded is None else recorded.size))
+    from_caffe = recorded is None and _is_from_caffe(graph)
+    usual = recorded.size if recorded is not None else _CAFFE_SIZE if from_caffe and _is_open(known.shape) else None
+    height, width, channels = _sizes(start, known.shape, size or usual)
     if known.dtype not in _IMAGE_TYPES:
         raise UsageError(f"`{start}` takes {known.dtype}, which no image is")
     inside = preprocessing(graph, types, start)
@@ -94,6 +105,8 @@ def image_entry(
         recipe = replace(recorded, size=(height, width), channels=channels)
     elif known.dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
         recipe = Recipe((height, width), channels=channels, origin="graph")  # the graph scales by itself
+    elif from_caffe and channels == len(_CAFFE_MEAN):
+        recipe = Recipe((height, width), mean=_CAFFE_MEAN, bgr=True, origin="assumed")
     else:
         half = (_HALF_RANGE,)
         recipe = Recipe((height, width), mean=half, scale=(1 / _HALF_RANGE,), channels=channels, origin="assumed")
@@ -162,6 +175,15 @@ def _sizes(ref: TensorRef, shape: Shape, wanted: tuple[int, int] | None) -> tupl
             evidence={"name": str(ref)},
         )
     return height, width, channels or _CHANNELS[1]
+
+
+def _is_from_caffe(graph: Graph) -> bool:
+    """Whether a graph has the layers of a network whose weights Keras took from Caffe, told by their names."""
+    return any(all(name in graph for name in names) for names in _CAFFE_LAYERS)
+
+
+def _is_open(shape: Shape) -> bool:
+    return shape is None or (len(shape) == _IMAGE_RANK and None in shape[1:3])
 
 
 def _per_channel(flag: str, values: Sequence[float], channels: int) -> tuple[float, ...]:

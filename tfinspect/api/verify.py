@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tfinspect import formats, runtimes
-from tfinspect.api import proof
+from tfinspect.api import keras, proof
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import prepare
 from tfinspect.errors import NameNotFoundError, UsageError, WrongKindError
@@ -140,6 +140,12 @@ def _open(path: PathLike, inputs: Sequence[str], outputs: Sequence[str], setting
                 name, "", lambda: runtimes.tensorflow_saved_model(path), tuple(runner.inputs), tuple(runner.outputs)
             )
     model = open_graph(path)
+    if model.format in keras.FORMATS:
+        ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)
+        frozen = keras.written(model)
+        return _Side(
+            name, keras.sha256(name), lambda: runtimes.tensorflow_graph(frozen), ready.inputs, ready.outputs, ready
+        )
     if model.graph is None or model.graph.source is None:
         raise WrongKindError(f"{name} holds nothing that can be run", hint=f"tfinspect info {name}")
     ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)

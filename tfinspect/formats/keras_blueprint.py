@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from tfinspect.ir.tensors import Tensor
 
 _TRAINING_ONLY: Final = ("_initializer", "_regularizer", "_constraint")
-_DROPPED: Final = frozenset({"build_config", "compile_config", "registered_name", "quantization_config", "keras_version"})
+_DROPPED: Final = frozenset(
+    {"build_config", "compile_config", "registered_name", "quantization_config", "keras_version"}
+)
 _POLICIES: Final = frozenset({"DTypePolicy", "Policy", "FloatDTypePolicy"})
 _SHAPES: Final = ("batch_input_shape", "batch_shape", "build_input_shape")
 _KERAS_3: Final = 3
@@ -78,7 +80,7 @@ def blueprint(source: Source) -> Blueprint:
 
 def _bring_up_to_date(source: Source, config: Json, notes: list[str]) -> dict[str, tuple[str, Json]]:
     """Bring every layer up to date in place; return (class, settings) by the layer's name."""
-    found = {}
+    found: dict[str, tuple[str, Json]] = {}
     stateful = False
     if isinstance(config.get("config"), list):  # Sequential until Keras 2.2
         config["config"] = {"name": "sequential", "layers": config["config"]}
@@ -87,7 +89,8 @@ def _bring_up_to_date(source: Source, config: Json, notes: list[str]) -> dict[st
         if source.generation == 1:
             keras_upgrade.layer_of_keras_1(source.path, item)
             settings = item["config"]
-        kind = item["class_name"] = _ALIASES.get(item["class_name"], item["class_name"])
+        kind = str(item["class_name"])
+        kind = item["class_name"] = _ALIASES.get(kind, kind)
         if kind == "Activation" and settings.get("activation") == "relu6":
             item["class_name"] = kind = "ReLU"
             item["config"] = settings = {

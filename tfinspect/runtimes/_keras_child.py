@@ -92,8 +92,8 @@ def _limited(keras: Any, subject: str, weights: Mapping[str, Weight]) -> Iterato
         size = math.prod(int(d) for d in shape if d is not None) if isinstance(shape, (tuple, list)) else 0
         if size > max(largest, _ROOM_FOR_STATE):
             raise InputError(
-                f"{subject}: the layer `{self.name}` wants a weight of shape {list(shape or ())}, and the file has none "
-                "that large",
+                f"{subject}: the layer `{self.name}` wants a weight of shape {list(shape or ())}, "
+                "and the file has none that large",
                 evidence={"path": subject, "layer": self.name},
             )
         if size > _ROOM_FOR_STATE:
@@ -135,7 +135,7 @@ def _difference(model: Any, traced: _keras_graph.Traced) -> tuple[float | None, 
         try:
             expected = traced.run_model(feeds)
             found = traced.run_graph(feeds)
-        except Exception as error:  # noqa: BLE001 - a size it does not take; TensorFlow and Keras raise what they like
+        except Exception as error:  # a size it does not take; TensorFlow and Keras raise what they like
             reason = f"it could not be run: {str(error).splitlines()[0][:200]}"
             if all(None not in spec.shape.as_list()[1:] for spec in traced.specs):
                 raise RuntimeFailedError(f"the model cannot be run: {str(error).splitlines()[0][:200]}") from error
@@ -156,7 +156,7 @@ def _compared(expected: Sequence[Array], found: Sequence[Array]) -> float:
             worst = max(worst, float(np.abs(wide[0] - wide[1])[ok].max()) / scale)
     if worst > _TOLERANCE:
         raise RuntimeFailedError(
-            f"the frozen graph does not give what the Keras model gives: they differ by {worst:.2g} of the largest value"
+            f"the frozen graph does not give what the Keras model gives: off by {worst:.2g} of the largest value"
         )
     return worst
 

@@ -195,7 +195,6 @@ def name_layers(traced: Traced) -> Named:
     for name, source, index in extra:
         taken_after[source, index] = name
     del proto.node[:]
-    del nodes
     for node in kept:
         new = proto.node.add()
         new.CopyFrom(node)
@@ -211,12 +210,12 @@ def name_layers(traced: Traced) -> Named:
                 new.input.append(taken_after[source, index])
             else:
                 new.input.append(name if index == 0 else f"{name}:{index}")
-    _add_identities(proto, extra, renames, {node.name: node for node in kept}, traced, sources)
+    _add_identities(proto, extra, renames, traced, sources)
     outputs = []
-    for number, source in enumerate(sources[len(traced.calls) :]):
-        name = taken_after.get(source) or f"{renames.get(source[0], source[0])}"
-        index = 0 if source in taken_after else source[1]
-        outputs.append((traced.ends[number] or name, f"{name}:{index}"))
+    for end, (source, index) in zip(traced.ends, sources[len(traced.calls) :], strict=True):
+        after = taken_after.get((source, index))
+        name = f"{after}:0" if after else f"{renames.get(source, source)}:{index}"
+        outputs.append((end or name, name))
     return Named(proto, outputs, layers)
 
 
@@ -259,11 +258,10 @@ def _add_identities(
     proto: Any,  # noqa: ANN401 - a GraphDef
     extra: Sequence[tuple[str, str, int]],
     renames: Mapping[str, str],
-    nodes: Mapping[str, Any],
     traced: Traced,
     sources: Sequence[tuple[str, int]],
 ) -> None:
-    del nodes
+    """Add the Identities, each of which takes the one before where several layers give the same tensor."""
     types = {source: tensor.dtype for source, tensor in zip(sources, traced.frozen.outputs, strict=True)}
     last: dict[tuple[str, int], str] = {}
     for name, source, index in extra:

@@ -146,7 +146,7 @@ def _word(variable: Any) -> str:  # noqa: ANN401 - Keras's
 def _ordered(variables: Sequence[Any], pairs: Sequence[Sequence[str]]) -> list[str]:
     """Return the keys of the weights in the order of the variables."""
     words = [_word(variable) for variable in variables]
-    stored = {word: key for word, key in pairs}
+    stored = {pair[0]: pair[1] for pair in pairs}
     if len(stored) == len(pairs) and set(stored) == set(words) and len(set(words)) == len(words):
         return [stored[word] for word in words]
     return [key for _, key in pairs]

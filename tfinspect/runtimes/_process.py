@@ -76,9 +76,7 @@ KINDS = {
     "tf2onnx": Kind(
         "tf2onnx", "tfinspect.runtimes._tf2onnx_child", ("tf2onnx", "tensorflow", "onnx"), "ONNX export", _PLAIN
     ),
-    "keras": Kind(
-        "keras", "tfinspect.runtimes._keras_child", ("tensorflow", "keras"), "building Keras models", _KERAS
-    ),
+    "keras": Kind("keras", "tfinspect.runtimes._keras_child", ("tensorflow", "keras"), "building Keras models", _KERAS),
     "tf-keras": Kind(
         "tf-keras",
         "tfinspect.runtimes._keras_child",
