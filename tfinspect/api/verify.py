@@ -143,9 +143,8 @@ def _open(path: PathLike, inputs: Sequence[str], outputs: Sequence[str], setting
     if model.format in keras.FORMATS:
         ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)
         frozen = keras.written(model)
-        return _Side(
-            name, keras.sha256(name), lambda: runtimes.tensorflow_graph(frozen), ready.inputs, ready.outputs, ready
-        )
+        taken, given = ((*(replace(spec, key=None) for spec in ends),) for ends in (ready.inputs, ready.outputs))
+        return _Side(name, keras.sha256(name), lambda: runtimes.tensorflow_graph(frozen), taken, given, ready)
     if model.graph is None or model.graph.source is None:
         raise WrongKindError(f"{name} holds nothing that can be run", hint=f"tfinspect info {name}")
     ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)
