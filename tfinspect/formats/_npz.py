@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import math
 import os
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -17,9 +19,26 @@ from tfinspect.formats import _atomic
 from tfinspect.formats._file import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """An array that is never in memory as a whole: parts of its first dimension, one after the other."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    parts: Iterable[npt.NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements."""
+        import numpy as np
+
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first day a zip archive knows
 _MAX_RATIO = 1000
@@ -104,23 +123,64 @@ def _array(path: str, name: str, member: IO[bytes], nbytes: int) -> npt.NDArray[
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]], *, force: bool = False) -> int:
+def read_json(path: str, arrays: Mapping[str, npt.NDArray[Any]], key: str) -> dict[str, Any]:
+    """Return the JSON object that an array holds as text; empty where there is no such array.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    found = arrays.get(key)
+    if found is None:
+        return {}
+    try:
+        content = json.loads(str(found.reshape(-1)[0]))
+    except (ValueError, IndexError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: `{key}` is not the JSON object that it should be", evidence={"path": path, "array": key}
+        )
+    return content
+
+
+def write_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any] | Pieces], *, force: bool = False
+) -> int:
     """Write an archive, whole or not at all, and return its size in bytes; the same arrays give the same bytes.
 
     Raises:
         OutputExistsError: the file exists and `force` is not set.
         OutputError: it cannot be written; nothing is left behind.
     """
-    import numpy as np
-
     target = Path(path)
     _atomic.ensure_absent(target, force=force)
     with _atomic.staged(target) as temporary, _atomic.output_errors(target):
-        with zipfile.ZipFile(temporary, "x", allowZip64=True) as archive:
-            for name, array in arrays.items():
-                member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-                member.file_size = array.nbytes + _MAX_HEADER_NBYTES  # so that zipfile knows if it needs 64 bits
-                with archive.open(member, "w") as file:
-                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+        with temporary.open("xb") as file:
+            dump_arrays(file, arrays)
         _atomic.publish(temporary, target, force=force)
     return target.stat().st_size
+
+
+def _write_pieces(file: IO[bytes], array: Pieces) -> None:
+    import numpy as np
+
+    dtype = np.dtype(array.dtype)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in array.parts:
+        file.write(np.ascontiguousarray(part, dtype).data)
+
+
+def dump_arrays(out: IO[bytes], arrays: Mapping[str, npt.NDArray[Any] | Pieces]) -> None:
+    """Write an archive into an open file; the same arrays give the same bytes."""
+    import numpy as np
+
+    with zipfile.ZipFile(out, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            member.file_size = array.nbytes + _MAX_HEADER_NBYTES  # so that zipfile knows if it needs 64 bits
+            with archive.open(member, "w") as file:
+                if isinstance(array, Pieces):
+                    _write_pieces(file, array)
+                else:
+                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
