@@ -390,6 +390,32 @@ def test_an_export_is_proved_against_the_model_keras_built(cli: Caller, made: Pa
     assert (other.status, other.answer["verdict"]) == (1, "FAIL")
 
 
+@pytest.mark.tensorflow
+def test_branches_of_keras_1_are_merged(cli: Caller, tmp_path: Path) -> None:
+    dense = {"output_dim": 2, "bias": False, "input_dim": 3, "init": "uniform", "W_regularizer": None}
+    layers = [
+        {"class_name": "InputLayer", "name": "i", "inbound_nodes": [],
+         "config": {"name": "i", "batch_input_shape": [None, 3], "input_dtype": "float32", "sparse": False}},
+        *({"class_name": "Dense", "name": name, "inbound_nodes": [[["i", 0, 0]]], "config": {"name": name, **dense}}
+          for name in "ab"),
+        {"class_name": "Merge", "name": "m", "inbound_nodes": [[["a", 0, 0], ["b", 0, 0]]],
+         "config": {"name": "m", "mode": "concat", "mode_type": "raw", "concat_axis": 1, "output_shape": None}},
+    ]  # fmt: skip
+    a, b = (np.arange(6, dtype="f4").reshape(3, 2) * factor for factor in (1, -2))
+    path = write_h5(tmp_path / "m.h5", layers, {"a": {"a_W:0": a}, "b": {"b_W:0": b}}, "1.2.2")
+    with h5py.File(path, "a") as file:
+        ends = {"input_layers": [["i", 0, 0]], "output_layers": [["m", 0, 0]]}
+        config = {"class_name": "Model", "config": {"name": "net", "layers": layers, **ends}}
+        file.attrs["model_config"] = json.dumps(config)
+    done = cli("freeze", path, "-o", tmp_path / "o.pb")
+    assert done.status == 0
+    assert done.err.splitlines()[0] == "Keras 1: configuration and weights brought up to date"
+    x = np.array([[1, 2, 3]], "f4")
+    with runtimes.tensorflow_graph(tmp_path / "o.pb") as runner:
+        (found,) = runner.run(["m:0"], {"i:0": x})
+    np.testing.assert_allclose(found, np.concatenate([x @ a, x @ b], axis=1), rtol=1e-5)
+
+
 def test_info_says_what_to_run_next(cli: Caller, tmp_path: Path) -> None:
     path = write_h5(tmp_path / "m.h5", [DENSE], {"d": {"d/kernel:0": np.ones((3, 2))}})
     assert cli("info", str(path), "--json").answer["next"] == f"tfinspect nodes {path} --only bottlenecks"
@@ -422,7 +448,8 @@ trunk = keras.Model(whole.input, whole.get_layer({bottleneck!r}).output)
 np.savez({str(arrays)!r}, x=x, y=trunk(x, training=False))
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=600)
-    done = cli("cut", path, "--bottleneck", bottleneck, "-o", tmp_path / "trunk.pb", "--json").answer
+    # without its top, VGG16 ends at the bottleneck, so that there is nothing to cut off
+    done = cli("freeze", path, "--outputs", bottleneck, "-o", tmp_path / "trunk.pb", "--json").answer
     graph = ti.read_graph(tmp_path / "trunk.pb")
     (start,) = done["inputs"]
     entry = image_entry(graph, [TensorRef(bottleneck)])

@@ -34,12 +34,13 @@ _PIPELINES = frozenset({"queue", "iterator"})
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A frozen graph, what it takes and gives, and what was done to it."""
+    """A frozen graph, what it takes and gives, what was done to it, and in words what else was changed."""
 
     graph: Graph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     report: FreezeReport
+    notes: tuple[str, ...] = ()
 
 
 def freeze(
@@ -98,7 +99,7 @@ def freeze_model(
     if model.format in keras.FORMATS:
         report = replace(report, restored=keras.restored_by(model))
     taken, given = ends_of(frozen, refs)
-    return Frozen(frozen, taken, given, report)
+    return Frozen(frozen, taken, given, report, keras.changes(model))
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -90,6 +90,16 @@ def restored_by(model: Model) -> dict[str, str]:
     return next((weights for built, weights in _built.values() if built is model), {})
 
 
+def changes(model: Model) -> tuple[str, ...]:
+    """Return in words what was changed to make a graph of a Keras model, and whether Keras's numbers were compared."""
+    if model.format not in FORMATS:
+        return ()
+    found = [model.facts[key] for key in ("changes",) if key in model.facts]
+    if "not_compared" in model.facts:
+        found.append(f"not compared with the model in Keras: {model.facts['not_compared']}")
+    return tuple(found)
+
+
 def no_variables(model: Model) -> Checkpoint:
     """Return the checkpoint of a model of `graph_model`, whose variables are constants already."""
     return Checkpoint(model.path, model.format, {}, _no_variable)
@@ -134,12 +144,12 @@ def _build(model: Model) -> tuple[Model, dict[str, str]]:
     graph = Graph(read.nodes, functions=read.functions, versions=read.versions, wire=read.wire)
     types = TensorTypes(graph)
     signature = Signature("serving_default", _specs(types, built.inputs), _specs(types, built.outputs))
-    facts = {**model.facts, "built by": built.versions}
+    facts = {**model.facts, "built_by": built.versions}
     notes = [*plan.notes, *["channels first: the graph takes images with channels last"] * built.channels_first]
     if notes:
         facts["changes"] = "; ".join(notes)
     if built.unchecked:
-        facts["not compared with Keras"] = built.unchecked
+        facts["not_compared"] = built.unchecked
     restored = {f"{name}/{n}": f"{name}/{word}" for name, pairs in layers for n, (word, _) in enumerate(pairs)}
     found = Model(
         model.path,
