@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import companions
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.locate import locate
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
-from tfinspect.ir.refs import TensorRef, parse_shaped
+from tfinspect.api.recipe import carried
+from tfinspect.ir.graph import Graph
+from tfinspect.ir.refs import parse_shaped
 from tfinspect.surgery import cut as surgery_cut
 from tfinspect.surgery.prune import placeholder_refs, prune
 from tfinspect.surgery.shapes import TensorTypes
@@ -17,19 +21,20 @@ from tfinspect.surgery.shapes import TensorTypes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
+    from tfinspect.learn.preprocess import Recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Both halves of a graph, and what the trunk takes and gives."""
+    """Both halves of a graph, what the trunk takes and gives, and how photos are prepared for it where that is kept."""
 
     trunk: Graph
     rest: Graph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    recipe: Recipe | None = None
 
 
 def cut(
@@ -43,7 +48,7 @@ def cut(
 
     Args:
         model: a graph, or anything `open_graph` opens.
-        bottleneck: the tensor, `name` or `name:index`.
+        bottleneck: the tensor, `name` or `name:index`, or the key of an output of a signature.
         inputs: where the trunk begins, optionally with shapes; none: at the graph's own inputs.
         outputs: where paths end; none: the graph's own outputs.
 
@@ -59,13 +64,20 @@ def cut(
 
 
 def cut_model(
-    path: PathLike | Graph | Model, *, bottleneck: str, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+    path: PathLike | Graph | Model,
+    *,
+    bottleneck: str,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    trunk_only: bool = False,
 ) -> Cut:
-    """Cut as `cut` does, and say what the trunk takes and gives."""
+    """Cut as `cut` does, and say what the trunk takes and gives.
+
+    A Hub module's features are what its signature gives: with `trunk_only` the cut may be there, and the rest is empty.
+    """
     model = open_graph(path)
-    ref = TensorRef.parse(bottleneck)
-    model_graph(model).node(ref.name)
     ends = choose_outputs(model, outputs)
+    model, ref = locate(model, bottleneck, ends)
     shaped = dict(parse_shaped(text) for text in inputs)
     held = placeholder_refs(model_graph(model), list(shaped))
     graph = fold(model, ends, list(shaped))
@@ -76,8 +88,14 @@ def cut_model(
     else:
         starts = [e.ref for e in inputs_of(graph, TensorTypes(graph))]
     given = {held[start]: shape for start, shape in shaped.items() if shape is not None}
-    trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
-    return Cut(trunk, rest, *ends_of(trunk, [ref]))
+    if trunk_only and ref in ends and any(ref == s.ref for one in model.signatures.values() for s in one.outputs):
+        trunk, rest = prune(graph, [ref]), Graph(())
+    else:
+        trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
+    takes, gives = ends_of(trunk, [ref])
+    names = {new: old for old, new in held.items()}
+    begins = [names.get(spec.ref, spec.ref) for spec in takes]
+    return Cut(trunk, rest, takes, gives, carried(model, [ref], begins, as_graph=True))
 
 
 def cut_file(
@@ -91,7 +109,7 @@ def cut_file(
     force: bool = False,
     dry_run: bool = False,
 ) -> Cut:
-    """Cut a model and write the trunk, and the rest where `head_output` is given.
+    """Cut a model and write the trunk, how photos are prepared for it, and the rest where `head_output` is given.
 
     Raises:
         OutputExistsError: an output exists and `force` is not set; nothing is written then.
@@ -102,8 +120,10 @@ def cut_file(
     if not dry_run:
         for target in targets:
             _atomic.ensure_absent(target, force=force)
-    halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs)
+    halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs, trunk_only=head_output is None)
     if not dry_run:
+        companions.check(output, (), halves.recipe, force=force)
         for target, graph in zip(targets, (halves.trunk, halves.rest), strict=False):
             formats.write_graph(graph, target, force=force)
+        companions.write(output, (), halves.recipe, force=force)
     return halves

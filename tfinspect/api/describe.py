@@ -138,14 +138,22 @@ class LayerInfo:
     settings: dict[str, object]
 
 
-def describe_graph(graph: Graph, inputs: Sequence[str] = ()) -> GraphInfo:
-    """Describe a graph; `inputs` are tensors with shapes, as `X:0[1,28,28,1]`."""
+def describe_graph(graph: Graph, inputs: Sequence[str] = (), *, called: Graph | None = None) -> GraphInfo:
+    """Describe a graph.
+
+    Args:
+        graph: the graph.
+        inputs: tensors with shapes, as `X:0[1,28,28,1]`.
+        called: where its functions compute, in which bottlenecks are looked for instead.
+    """
     types = TensorTypes(graph, given_shapes(graph, inputs))
     ends = find_outputs(graph, types)
     starts = find_inputs(graph, types, [e.ref for e in ends] or None)
     flags = phase_flags(graph, types)
     data = [e for e in starts if e.kind != "phase"]
     cuts = find_bottlenecks(graph, types, [e.ref for e in data], fetched(ends)) if data and ends else []
+    if called is not None and not inputs:
+        cuts = _bottlenecks(called)
     counts = Counter(node.op for node in graph.nodes)
     blocking = blockers(graph)
     refused = {blocker.op for blocker in blocking}
@@ -167,6 +175,13 @@ def describe_graph(graph: Graph, inputs: Sequence[str] = ()) -> GraphInfo:
         tuple(blocking),
         tuple(OldOp(op, n, DEPRECATED[op]) for op, n in counts.items() if op in DEPRECATED and op not in refused),
     )
+
+
+def _bottlenecks(graph: Graph) -> list[Bottleneck]:
+    types = TensorTypes(graph)
+    ends = find_outputs(graph, types)
+    data = [e.ref for e in find_inputs(graph, types, [e.ref for e in ends] or None) if e.kind != "phase"]
+    return find_bottlenecks(graph, types, data, fetched(ends)) if data and ends else []
 
 
 def describe_head(path: PathLike) -> HeadInfo:

@@ -11,7 +11,7 @@ from tfinspect import formats
 from tfinspect.api import keras
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
-from tfinspect.errors import UsageError, WrongKindError
+from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.endpoints import find_inputs
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
+    from tfinspect.ir.tensors import Tensor
     from tfinspect.surgery.fold_variables import FreezeReport
 
 
@@ -98,6 +99,9 @@ def freeze_model(
     )
     if model.format in keras.FORMATS:
         report = replace(report, restored=keras.restored_by(model))
+    elif values is model.checkpoint and model.layers:  # their weights became constants as the graph was built
+        restored = {name: name for name in values.variables if name in frozen}
+        report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, refs)
     return Frozen(frozen, taken, given, report, keras.changes(model))
 
@@ -159,6 +163,8 @@ def freeze_file(
         _atomic.ensure_absent(output, force=force)
     if graph is None:
         model = open_graph(checkpoint)
+        if model.checkpoint is None and _is_whole(model) and model.format not in keras.FORMATS:
+            model = replace(model, checkpoint=_no_values(model))
         if model.checkpoint is None and model.format not in keras.FORMATS:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
@@ -167,6 +173,21 @@ def freeze_file(
     if not dry_run:
         formats.write_graph(frozen.graph, output, force=force)
     return frozen
+
+
+def _is_whole(model: Model) -> bool:
+    """Whether it is a SavedModel without variables; what its signature computes can be taken out all the same."""
+    return model.format == "saved_model" and not any(node.op in VARIABLES for node in model.graph or ())
+
+
+def _no_values(model: Model) -> Checkpoint:
+    """Return the checkpoint of a SavedModel without variables: an empty one."""
+    from tfinspect.ir.checkpoint import Checkpoint
+
+    def none(name: str) -> Tensor:
+        raise VariableNotFoundError(f"{model.path} has no variables", name=name)
+
+    return Checkpoint(model.path, model.format, {}, none)
 
 
 def _nothing_to_freeze(model: Model, path: str, output: str) -> WrongKindError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,10 @@ from tfinspect.api.describe import (
     describe_layers,
     describe_operators,
 )
-from tfinspect.errors import AlreadyConnectedError, FileMissingError, UsageError
+from tfinspect.api.labels import labels_beside
+from tfinspect.api.load import open_graph
+from tfinspect.api.locate import called
+from tfinspect.errors import AlreadyConnectedError, FileMissingError, TfinspectError, UsageError
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.reached_functions import functions_of_signatures
 from tfinspect.surgery.shapes import TensorTypes
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tfinspect.api.load import PathLike
-    from tfinspect.errors import TfinspectError
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
@@ -60,6 +63,7 @@ class Info:
         tags: of a SavedModel's MetaGraph.
         tag_sets: of every MetaGraph of it.
         assets: files beside the model.
+        labels: names of the classes, kept beside the model or in its assets.
         layers: of a Keras or Deeplearning4j model.
         operators: of an ONNX or TensorFlow Lite model: operator types and how often each occurs.
         training: how it was trained, as the file says.
@@ -85,6 +89,7 @@ class Info:
     tags: tuple[str, ...] = ()
     tag_sets: tuple[tuple[str, ...], ...] = ()
     assets: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     layers: tuple[LayerInfo, ...] = ()
     operators: dict[str, int] = field(default_factory=dict)
     training: dict[str, object] = field(default_factory=dict)
@@ -106,7 +111,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
     """
     kind = formats.identify(path)
     model = formats.open_model(path, problems=[])
-    graph = None if model.graph is None else describe_graph(model.graph, inputs)
+    graph = None if model.graph is None else describe_graph(model.graph, inputs, called=_called(model))
     starts, ends = _ends(model, graph)
     return Info(
         model.path,
@@ -124,6 +129,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         model.tags,
         model.tag_sets,
         tuple(model.assets),
+        labels_beside(path) if model.graph is not None else (),
         describe_layers(model),
         describe_operators(model),
         dict(model.training),
@@ -166,11 +172,24 @@ def _size(path: PathLike, model: Model) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def _called(model: Model) -> Graph | None:
+    """Return what the signature computes with its functions' bodies in place; None where that tells nothing more."""
+    if model.graph is None or not model.graph.functions:
+        return None
+    with contextlib.suppress(TfinspectError):  # a call that cannot be followed hides what stands behind it, no more
+        return called(model)
+    return None
+
+
 def _next(model: Model, graph: GraphInfo | None) -> str:
     """Return the command that leads on from here; what it names is there, so that it works as typed."""
     path = shlex.quote(model.path)
     if keras.is_keras(model):
         return f"tfinspect {f'info --risks {path}' if keras.code_risk(model) else f'nodes {path} --only bottlenecks'}"
+    if model.format == "dl4j":
+        with contextlib.suppress(TfinspectError):  # with layers that TensorFlow lacks it is still good for its weights
+            open_graph(model.path)
+            return f"tfinspect nodes {path} --only bottlenecks"
     if graph is None or model.graph is None:
         return f"tfinspect vars {path}" if model.checkpoint is not None else ""
     if graph.variable_count and model.checkpoint is None:
@@ -183,7 +202,8 @@ def _next(model: Model, graph: GraphInfo | None) -> str:
             return f"tfinspect freeze {path} --outputs {shlex.quote(str(graph.outputs[0].ref))} -o frozen.pb"
         return f"tfinspect nodes {path} --only outputs"
     if graph.bottlenecks:
-        return f"tfinspect cut {path} --bottleneck {shlex.quote(str(graph.bottlenecks[0].ref))} -o trunk.pb"
+        output = "trunk.pb" if Path(model.path).name != "trunk.pb" else "cut.pb"
+        return f"tfinspect cut {path} --bottleneck {shlex.quote(str(graph.bottlenecks[0].ref))} -o {output}"
     return f"tfinspect export {path} --onnx"
 
 

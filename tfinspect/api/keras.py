@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import tempfile
 from pathlib import Path
@@ -52,37 +51,6 @@ def graph_model(model: Model) -> Model:
         _built.clear()
         _built[key] = _build(model)
     return _built[key][0]
-
-
-def written(model: Model) -> Path:
-    """Return a file with the graph of a model of `graph_model`, which goes when this process does.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    graph = model.graph
-    if graph is None:
-        raise TypeError("only models of graph_model have a graph")
-    path = Path(_folder().name, f"{id(model)}.pb")
-    if not path.exists():
-        formats.write_graph(graph, path)
-    return path
-
-
-def sha256(path: str) -> str:
-    """Return the digest of a Keras file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    from tfinspect.formats._file import MappedFile
-
-    return MappedFile(path).sha256()
-
-
-@functools.cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tfinspect-")
 
 
 def restored_by(model: Model) -> dict[str, str]:
@@ -157,6 +125,7 @@ def _build(model: Model) -> tuple[Model, dict[str, str]]:
         graph=graph,
         signatures={"serving_default": signature},
         assets=model.assets,
+        layers=model.layers,
         training=model.training,
         facts=facts,
         risks=model.risks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tfinspect import formats
@@ -69,6 +69,10 @@ def nodes(
     model = _model(path)
     if only == "bottlenecks" and keras.is_keras(model):  # its layers are known without Keras, where to cut is not
         model = keras.graph_model(model)
+    elif model.format == "dl4j" and only == "bottlenecks":
+        model = open_graph(path)
+    elif only == "bottlenecks" and function is None and model.signatures:
+        model = _called(model)
     keeps = tuple(_filters(op, match, scope))
     if model.graph is None:
         _refuse_graph_options(model, only, inputs)
@@ -76,6 +80,14 @@ def nodes(
     if function is not None:
         return iter(_kept(_function_rows(model.graph, function, only, inputs), keeps))
     return _graph_rows(model.graph, only, inputs, keeps, everywhere=everywhere)
+
+
+def _called(model: Model) -> Model:
+    """Look for bottlenecks where the signature's functions compute."""
+    from tfinspect.api.locate import called
+
+    graph = called(model)
+    return model if graph is None else replace(model, graph=graph)
 
 
 def function_names(path: PathLike | Graph | Model) -> list[str]:

@@ -28,10 +28,12 @@ _GRAPH_FORMATS = frozenset({"graphdef", "graphdef_text", "metagraph"})
 def open_graph(path: PathLike | Graph | Model) -> Model:
     """Open whatever holds a graph: `.pb`, `.pbtxt`, `.meta`, or a checkpoint with its `.meta` beside it.
 
-    A `.meta` comes with the checkpoint of the same name where one stands beside it.
+    A `.meta` comes with the checkpoint of the same name where one stands beside it. A Deeplearning4j network becomes a
+    graph whose weights are constants.
 
     Raises:
         InputError: it cannot be read.
+        SurgeryError: a layer has no form in TensorFlow, or the layers do not fit each other.
         WrongKindError: it is readable, but holds no graph.
     """
     if isinstance(path, Model):
@@ -41,6 +43,10 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
     model = formats.open_model(path)
     if keras.is_keras(model):
         return keras.graph_model(model)
+    if model.format == "dl4j":
+        from tfinspect.architectures import dl4j
+
+        return dl4j.convert(model)
     if model.graph is None:
         name = os.fspath(path)
         row = formats.BY_NAME[model.format]

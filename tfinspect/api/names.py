@@ -50,7 +50,7 @@ def tensors(path: PathLike) -> list[str]:
         for spec in (*signature.inputs, *signature.outputs)
         if not model.operators
     ]
-    return outputs or ends
+    return outputs or [layer.name for layer in model.layers] or ends
 
 
 def outputs_of(path: PathLike, node: str) -> int:

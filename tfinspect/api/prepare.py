@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfinspect.api import keras
 from tfinspect.api.listing import given_shapes
 from tfinspect.api.load import open_graph
+from tfinspect.api.locate import opened, signature_of, tensor_of
 from tfinspect.errors import AmbiguousOutputsError, UsageError
 from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.ir.shapes import Shape, compatible, format_shape
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
     from tfinspect.api.load import PathLike
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
-    from tfinspect.ir.signature import Signature
     from tfinspect.surgery.endpoints import Endpoint
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +84,11 @@ def choose_outputs(model: Model, named: Sequence[str]) -> list[TensorRef]:
     """
     graph = model_graph(model)
     if named:
-        refs = [TensorRef.parse(name) for name in named]
+        refs = [tensor_of(model, name) for name in named]
         for ref in refs:
             graph.node(ref.name)
         return list(dict.fromkeys(refs))
-    signature = _signature(model)
+    signature = signature_of(model)
     if signature is not None:
         return list(dict.fromkeys(spec.ref for spec in signature.outputs))
     found = find_outputs(graph, TensorTypes(graph))
@@ -157,7 +155,7 @@ def prepare(
     Args:
         path: anything `open_graph` opens, or what it returned.
         inputs: tensors to start at, optionally with shapes: `X:0[1,28,28,1]`; none: those the graph has.
-        outputs: tensors to end at; none: those the graph has, where they are clear.
+        outputs: tensors to end at, or keys of a signature; none: those the graph has, where they are clear.
         settings: `NAME=VALUE`, placeholders to fix; flags of the training phase default to inference.
         at_pixels: unless `inputs` says otherwise, start behind the decoder of an image, at the uint8 pixels.
 
@@ -166,7 +164,7 @@ def prepare(
         UsageError: a name is not there, or outputs must be chosen.
         UnrestoredVariablesError: the checkpoint lacks what the graph needs.
     """
-    model = open_graph(path)
+    model = opened(open_graph(path), [*outputs, *(str(parse_shaped(text)[0]) for text in inputs)])
     ends = choose_outputs(model, outputs)
     starts = [parse_shaped(text)[0] for text in inputs]
     whole = TensorTypes(model_graph(model), given_shapes(model_graph(model), inputs))
@@ -262,15 +260,8 @@ def _input_specs(
     return specs
 
 
-def _signature(model: Model) -> Signature | None:
-    """Return the signature that is meant where none was named: the default one, or the only one."""
-    if len(model.signatures) == 1:
-        return next(iter(model.signatures.values()))
-    return model.signatures.get(DEFAULT_SIGNATURE)
-
-
 def _signature_keys(model: Model) -> dict[TensorRef, str | None]:
-    signature = _signature(model)
+    signature = signature_of(model)
     return {} if signature is None else {spec.ref: spec.key for spec in (*signature.inputs, *signature.outputs)}
 
 

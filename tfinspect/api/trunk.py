@@ -15,6 +15,7 @@ from tfinspect import __version__, formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.export_onnx import convert_graph, convertible_graph
 from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.locate import locate
 from tfinspect.api.prepare import Prepared, model_graph, prepare
 from tfinspect.api.recipe import image_entry, recipe_beside
 from tfinspect.errors import UnsupportedOpsError, UsageError
@@ -112,8 +113,7 @@ def open_trunk(
         UsageError: no input takes images, or further inputs need values.
         InputError, SurgeryError: as `prepare`.
     """
-    model = open_graph(path)
-    ref = TensorRef.parse(bottleneck)
+    model, ref = locate(open_graph(path), bottleneck)
     check_ref(model_graph(model), ref)
     starts = [parse_shaped(text)[0] for text in inputs]
     if len(starts) > 1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tfinspect import formats, runtimes
-from tfinspect.api import keras, proof
+from tfinspect.api import proof
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import prepare
 from tfinspect.errors import NameNotFoundError, UsageError, WrongKindError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.runner import Runner
     from tfinspect.ir.signature import TensorSpec
     from tfinspect.verify.report import Report
+    from tfinspect.verify.tolerance import Override
 
 _SOFTMAXES = {"Softmax", "Sigmoid", "LogSoftmax"}
 
@@ -52,6 +54,10 @@ class _Side:
     prepared: Prepared | None = None
     onnx: OnnxFile | None = None
 
+    def fetch(self, spec: TensorSpec) -> str:
+        """Return what this side's runtime calls a tensor: a graph's go by their names, whatever a signature says."""
+        return _word(spec) if self.prepared is None else spec.name
+
 
 def verify(
     a: PathLike,
@@ -71,7 +77,8 @@ def verify(
     """Run two models on the same inputs and compare their outputs.
 
     Args:
-        a: the reference: a graph, a checkpoint with its graph, a SavedModel or an ONNX file.
+        a: the reference: a graph, a checkpoint with its graph, a SavedModel, an ONNX file, or a network that becomes a
+            graph (Deeplearning4j).
         b: the candidate, any of the same.
         match: `A=B`, tensors that belong together though their names differ.
         inputs: of a graph, tensors to start at, optionally with shapes.
@@ -90,9 +97,35 @@ def verify(
         RuntimeUnavailableError: a runtime is not installed.
         RuntimeFailedError: a runtime refused.
     """
-    renames = dict(_split_match(text) for text in match)
-    candidate = _open(b, (), (), settings)
-    reference = _open(a, inputs or _beginning(a, candidate.inputs, renames), outputs, settings)
+    with contextlib.ExitStack() as kept:
+        renames = dict(_split_match(text) for text in match)
+        candidate = _open(b, (), (), settings, kept)
+        reference = _open(a, inputs or _beginning(a, candidate.inputs, renames), outputs, settings, kept)
+        return _compare(
+            reference,
+            candidate,
+            renames,
+            outputs,
+            bisect=bisect,
+            seed=seed,
+            override=proof.override_of(rtol, atol),
+            inputs_from=inputs_from,
+            phase=phase,
+        )
+
+
+def _compare(
+    reference: _Side,
+    candidate: _Side,
+    renames: Mapping[str, str],
+    outputs: Sequence[str],
+    *,
+    bisect: bool,
+    seed: int,
+    override: Override | None,
+    inputs_from: PathLike | None,
+    phase: Callable[[str], AbstractContextManager[None]],
+) -> Report:
     pairs_in = _pair_up(reference.inputs, candidate.inputs, renames, "input")
     ends = [s for s in reference.outputs if not outputs or s.name in {str(TensorRef.parse(o)) for o in outputs}]
     pairs_out = _pair_up(ends, candidate.outputs, renames, "output")
@@ -100,7 +133,9 @@ def verify(
     with phase("choosing test inputs"):
         feeds, _ = proof.choose_feeds(specs, reference.prepared, seed=seed, inputs_from=inputs_from)
     asked = _settings_of(reference, feeds)
-    given = _settings_of(candidate, [{_word(got): feed[want.name] for want, got in pairs_in} for feed in feeds])
+    given = _settings_of(
+        candidate, [{candidate.fetch(got): feed[want.name] for want, got in pairs_in} for feed in feeds]
+    )
     pairs = [_pair(reference, candidate, want, got) for want, got in pairs_out]
     wanted, fetches = verify_run.fetches_of(pairs)
     with proof.recording(
@@ -115,16 +150,21 @@ def verify(
             answers = verify_run.record(
                 runner, fetches, given, path=candidate.path, sha256=candidate.sha256, may_refuse=True
             )
-        report = verify_run.judge(
-            truth(), answers, pairs, override=proof.override_of(rtol, atol), seed=None if inputs_from else seed
-        )
+        report = verify_run.judge(truth(), answers, pairs, override=override, seed=None if inputs_from else seed)
     if bisect and report.verdict is Verdict.FAIL:
         with phase("looking for the first tensor that differs"):
             report = report.with_divergence(_bisect(reference, candidate, asked, given))
     return report
 
 
-def _open(path: PathLike, inputs: Sequence[str], outputs: Sequence[str], settings: Sequence[str]) -> _Side:
+def _open(
+    path: PathLike,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    settings: Sequence[str],
+    kept: contextlib.ExitStack,
+) -> _Side:
+    """Open one side; `kept` removes the file that a graph made in memory is written to."""
     kind = formats.identify(path).name
     name = os.fspath(path)
     if kind == "onnx":
@@ -140,16 +180,11 @@ def _open(path: PathLike, inputs: Sequence[str], outputs: Sequence[str], setting
                 name, "", lambda: runtimes.tensorflow_saved_model(path), tuple(runner.inputs), tuple(runner.outputs)
             )
     model = open_graph(path)
-    if model.format in keras.FORMATS:
-        ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)
-        frozen = keras.written(model)
-        taken, given = ((*(replace(spec, key=None) for spec in ends),) for ends in (ready.inputs, ready.outputs))
-        return _Side(name, keras.sha256(name), lambda: runtimes.tensorflow_graph(frozen), taken, given, ready)
-    if model.graph is None or model.graph.source is None:
+    if model.graph is None or (model.graph.source is None and not model.layers):
         raise WrongKindError(f"{name} holds nothing that can be run", hint=f"tfinspect info {name}")
     ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)
-    with proof.reference_of(model) as reference:
-        return _Side(name, reference.sha256, reference.runner, ready.inputs, ready.outputs, prepared=ready)
+    reference = kept.enter_context(proof.reference_of(model))
+    return _Side(name, reference.sha256, reference.runner, ready.inputs, ready.outputs, prepared=ready)
 
 
 def _beginning(a: PathLike, inputs: Sequence[TensorSpec], renames: Mapping[str, str]) -> list[str]:
@@ -218,7 +253,7 @@ def _pair(reference: _Side, candidate: _Side, want: TensorSpec, got: TensorSpec)
         target = _candidate_logits(candidate, got)
         if source is not None and target is not None:
             logits = (str(source), target)
-    return verify_run.Pair(_word(want), _word(got), logits, op)
+    return verify_run.Pair(reference.fetch(want), candidate.fetch(got), logits, op)
 
 
 def _candidate_logits(candidate: _Side, got: TensorSpec) -> str | None:

@@ -56,9 +56,9 @@ def open_model(path: PathLike, *, problems: list[TfinspectError] | None = None) 
     if problems is None:
         return model
     if model.checkpoint is not None:
-        # a checkpoint may well be listed without its shards; a model that lacks them is broken
-        listed = IncompleteCheckpointError if row.kinds == ("checkpoint",) else ()
-        problems.extend(fault for fault in model.checkpoint.faults() if not isinstance(fault, listed))
+        # what is missing can still be listed, and is told by `Checkpoint.files`; what is damaged cannot be trusted
+        faults = model.checkpoint.faults()
+        problems.extend(fault for fault in faults if not isinstance(fault, IncompleteCheckpointError))
     return replace(model, problems=(*model.problems, *problems))
 
 

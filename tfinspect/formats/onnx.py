@@ -43,7 +43,7 @@ _CONSTANTS: Final = {
 """Field and element type by the attribute that holds the value of a Constant."""
 _MODEL_METADATA: Final = 14
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
-_PASSING = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Cast"})
+_PASSING = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast"})
 _KNOWN_DOMAINS: Final = frozenset(
     {
         "", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training", "ai.onnx.training",
@@ -96,7 +96,10 @@ class OnnxFile:
         return frozenset(name for node in self.nodes for name in node.outputs if name)
 
     def behind(self, output: str, ops: set[str] | frozenset[str]) -> str | None:
-        """Return the tensor that feeds the first of `ops` behind an output, seen through reshaping, or None."""
+        """Return the tensor that feeds the first of `ops` behind an output, seen through reshaping, or None.
+
+        Not through a Transpose: what stands behind it is laid out in another way than the output.
+        """
         makers = {name: node for node in self.nodes for name in node.outputs}
         node = makers.get(output)
         while node is not None and node.inputs:

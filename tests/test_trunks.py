@@ -1,0 +1,185 @@
+"""SavedModels and Hub modules as trunks: bottlenecks inside functions, and outputs by the keys of signatures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import tfinspect as ti
+from tests.cli_calls import FIXTURES, ZOO, Caller
+from tfinspect import formats, runtimes
+from tfinspect.api.load import open_graph
+from tfinspect.api.locate import locate, opened, tensor_of
+from tfinspect.api.prepare import prepare
+from tfinspect.errors import NodeNotFoundError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HUB = FIXTURES / "hub_module"
+TF2 = FIXTURES / "tf2_saved_model"
+KERAS = ZOO / "savedmodel_tf2/tfnet_keras_assets/simple_model_from_auto_compile"
+INNER = "StatefulPartitionedCall/StatefulPartitionedCall/model/dense/Relu"
+needs_zoo = pytest.mark.skipif(not ZOO.is_dir(), reason="the collection of real models is not beside the repository")
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Caller:
+    return Caller(monkeypatch)
+
+
+def head(path: Path, features: int, classes: int = 3) -> Path:
+    random = np.random.default_rng(0)
+    np.savez(
+        path, weights=random.normal(size=(features, classes)).astype(np.float32), biases=np.zeros(classes, np.float32)
+    )
+    return path
+
+
+def test_the_features_of_a_hub_module_go_by_their_key(call: Caller, tmp_path: Path) -> None:
+    done = call("cut", HUB, "--bottleneck", "default", "-o", tmp_path / "trunk.pb", "--json")
+    assert [(o["name"], o["shape"]) for o in done.answer["outputs"]] == [("out:0", [None, 4])]
+    whole = call("freeze", HUB, "-o", tmp_path / "frozen.pb")
+    assert whole.status == 0
+    assert ti.read_graph(tmp_path / "trunk.pb").by_name.keys() == ti.read_graph(tmp_path / "frozen.pb").by_name.keys()
+    done = call(
+        "graft",
+        HUB,
+        "--bottleneck",
+        "default",
+        "--head",
+        head(tmp_path / "h.npz", 4),
+        "-o",
+        tmp_path / "g.pb",
+        "--json",
+    )
+    assert [o["name"] for o in done.answer["outputs"]] == ["head/logits:0", "head/softmax:0"]
+    assert prepare(HUB, outputs=["default"]).outputs[0].name == "out:0"
+
+
+def test_a_cut_at_an_output_leaves_no_head(call: Caller, tmp_path: Path) -> None:
+    done = call(
+        "cut", HUB, "--bottleneck", "default", "-o", tmp_path / "t.pb", "--head-output", tmp_path / "h.pb", "--json"
+    )
+    assert done.status == 2
+    assert done.error["message"] == "`out:0` is an output already, so nothing is left behind the cut"
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys_are_near_names_too(call: Caller, tmp_path: Path) -> None:
+    done = call("cut", HUB, "--bottleneck", "defaul", "-o", tmp_path / "t.pb", "--json")
+    assert (done.status, done.error["hint"]) == (2, "did you mean `default`?")
+    assert done.error["message"] == f"no node named `defaul` in {HUB / 'saved_model.pb'} (58 nodes)"
+
+
+def test_the_default_signature_is_asked_first() -> None:
+    model = formats.open_model(TF2)
+    assert str(tensor_of(model, "y")) == "StatefulPartitionedCall_1:1"
+    assert str(tensor_of(model, "scaled")) == "StatefulPartitionedCall:0"
+    assert str(tensor_of(model, "scale_z")) == "scale_z:0"  # a node
+    assert str(tensor_of(model, "nothing:3")) == "nothing:3"
+
+
+def test_tensors_inside_functions() -> None:
+    model = formats.open_model(TF2)
+    assert opened(model, ["scaled", "scale_z"]) is model
+    (scaled,) = model.signatures["scale"].outputs
+    found, ref = locate(model, "StatefulPartitionedCall/StatefulPartitionedCall/mul", [scaled.ref])
+    assert found.graph is not None
+    assert found.checkpoint is None
+    assert {"scale_z", "StatefulPartitionedCall", ref.name} <= set(found.graph.by_name)
+    assert not any(node.op in {"VarHandleOp", "StatefulPartitionedCall"} for node in found.graph)
+    with pytest.raises(NodeNotFoundError) as caught:
+        locate(model, "StatefulPartitionedCall/StatefulPartitionedCall/mull", [scaled.ref])
+    assert caught.value.near[0] == "StatefulPartitionedCall/StatefulPartitionedCall/mul"
+
+
+def test_the_asset_that_a_graph_reads_is_no_variable(call: Caller, tmp_path: Path) -> None:
+    done = call("freeze", TF2, "-o", tmp_path / "f.pb", "--json")
+    assert done.status == 4
+    done = call("freeze", TF2, "--outputs", "scaled", "-o", tmp_path / "f.pb", "--json")
+    assert [o["name"] for o in done.answer["outputs"]] == ["StatefulPartitionedCall:0"]
+
+
+@needs_zoo
+def test_a_saved_model_without_variables(call: Caller, tmp_path: Path) -> None:
+    done = call("freeze", ZOO / "savedmodel_tf1/mlnet/model_matmul", "-o", tmp_path / "f.pb", "--json")
+    assert [o["name"] for o in done.answer["outputs"]] == ["c:0"]
+    assert done.answer["variables"] == {}
+
+
+@needs_zoo
+def test_bottlenecks_of_the_signature(call: Caller, tmp_path: Path) -> None:
+    assert next(row[0] for row in call("nodes", KERAS, "--only", "bottlenecks").rows) == INNER
+    done = call(
+        "cut", KERAS, "--bottleneck", INNER, "-o", tmp_path / "t.pb", "--head-output", tmp_path / "h.pb", "--json"
+    )
+    assert [(o["name"], o["shape"]) for o in done.answer["outputs"]] == [(f"{INNER}:0", [None, 100])]
+    assert [(i["name"], i["shape"]) for i in done.answer["inputs"]] == [
+        ("serving_default_input_1:0", [None, 28, 28, 1])
+    ]
+    done = call("graft", KERAS, "--bottleneck", INNER, "--head", head(tmp_path / "x.npz", 100), "-o", tmp_path / "g.pb")
+    assert done.status == 0
+    ready = prepare(KERAS, outputs=[INNER])
+    assert [(s.name, s.shape) for s in ready.outputs] == [(f"{INNER}:0", (None, 100))]
+    half = ZOO / "savedmodel_serving/serving_testdata/saved_model_half_plus_three/00000123"
+    assert [row[0] for row in call("nodes", half, "--only", "bottlenecks").rows] == ["Mul"]  # not what others compute
+
+
+@needs_zoo
+@pytest.mark.tensorflow
+def test_trunk_and_head_together_are_the_saved_model(tmp_path: Path) -> None:
+    halves = ti.cut(KERAS, bottleneck=INNER)
+    for graph, name in zip(halves, ("trunk.pb", "head.pb"), strict=True):
+        formats.write_graph(graph, tmp_path / name)
+    images = np.random.default_rng(3).normal(size=(4, 28, 28, 1)).astype(np.float32)
+    with runtimes.tensorflow_saved_model(KERAS) as runner:
+        (wanted,) = runner.run(["softmax"], {"input_1": images})
+    with runtimes.tensorflow_graph(tmp_path / "trunk.pb") as runner:
+        (features,) = runner.run([f"{INNER}:0"], {"serving_default_input_1:0": images})
+    with runtimes.tensorflow_graph(tmp_path / "head.pb") as runner:
+        (found,) = runner.run(["StatefulPartitionedCall:0"], {f"{INNER}:0": features})
+    assert np.abs(found - wanted).max() < 1e-6
+    assert features.std() > 1e-3
+
+
+MADE = """
+import sys, tensorflow as tf
+class Features(tf.Module):
+    def __init__(self):
+        self.kernel = tf.Variable(tf.random.stateless_normal([3, 3, 3, 6], [1, 2]), name="kernel")
+        self.bias = tf.Variable(tf.range(6.0) - 2.5, name="bias")
+    @tf.function(input_signature=[tf.TensorSpec([None, 16, 16, 3], name="image")])
+    def __call__(self, image):
+        y = tf.nn.relu(tf.nn.conv2d(image, self.kernel, 2, "SAME") + self.bias)
+        return {"feature_vector": tf.reduce_mean(y, [1, 2])}
+module = Features()
+tf.saved_model.save(module, sys.argv[1], signatures=module.__call__)
+"""
+
+
+@pytest.mark.tensorflow
+def test_a_module_as_hub_has_them(call: Caller, tmp_path: Path) -> None:
+    place = tmp_path / "module"
+    subprocess.run([sys.executable, "-c", MADE, str(place)], check=True, capture_output=True)
+    model, ref = locate(open_graph(place), "feature_vector")
+    assert (model.format, str(ref)) == ("saved_model", "StatefulPartitionedCall:0")
+    done = call(
+        "graft", place, "--bottleneck", "feature_vector", "--head", head(tmp_path / "h.npz", 6), "-o", tmp_path / "g.pb"
+    )
+    assert done.status == 0
+    done = call("export", tmp_path / "g.pb", "--onnx", "-o", tmp_path / "g.onnx", "--batch", "dynamic", "--json")
+    assert done.answer["verdict"] == "PASS"
+    images = np.random.default_rng(3).normal(size=(4, 16, 16, 3)).astype(np.float32)
+    with runtimes.tensorflow_saved_model(place) as runner:
+        (features,) = runner.run(["feature_vector"], {"image": images})
+    with runtimes.onnx_model(tmp_path / "g.onnx") as runner:
+        (found,) = runner.run(["head/softmax:0"], {"serving_default_image:0": images})
+    logits = features @ np.load(tmp_path / "h.npz")["weights"]
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    assert np.abs(found - powers / powers.sum(1, keepdims=True)).max() < 1e-5
+    assert found.std() > 0.01

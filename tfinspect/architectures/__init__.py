@@ -1,0 +1,1 @@
+"""Graphs of networks whose files hold no graph: from their layers, or from a table of known networks."""
