@@ -387,7 +387,7 @@ def test_an_export_is_proved_against_the_model_keras_built(cli: Caller, made: Pa
     done = cli("verify", path, out, "--json")
     assert (done.status, done.answer["verdict"]) == (0, "PASS")
     other = cli("verify", str(made / "tf_keras_nested.h5"), out, "--json")
-    assert (other.status, other.answer["verdict"]) == (1, "FAIL")
+    assert (other.status, other.answer["verdict"]) == (0, "PASS")  # the same weights, built by the other Keras
 
 
 @pytest.mark.tensorflow
