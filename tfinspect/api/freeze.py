@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import keras
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
 from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
@@ -34,12 +35,13 @@ _PIPELINES = frozenset({"queue", "iterator"})
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A frozen graph, what it takes and gives, and what was done to it."""
+    """A frozen graph, what it takes and gives, what was done to it, and in words what else was changed."""
 
     graph: Graph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     report: FreezeReport
+    notes: tuple[str, ...] = ()
 
 
 def freeze(
@@ -82,9 +84,12 @@ def freeze_model(
 ) -> Frozen:
     """Freeze as `freeze` does, and say what was done."""
     model = open_graph(graph)
-    values = _checkpoint(model, checkpoint)
     whole = model_graph(model)
     refs = choose_outputs(model, outputs)
+    if checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
+        values = keras.no_variables(model)
+    else:
+        values = _checkpoint(model, checkpoint)
     feeds = [parse_shaped(text)[0] for text in inputs]
     if not feeds:
         found = find_inputs(whole, TensorTypes(whole), refs)
@@ -92,11 +97,13 @@ def freeze_model(
     frozen, report = fold_variables(
         whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
     )
-    if values is model.checkpoint and model.layers:  # their weights became constants as the graph was built
+    if model.format in keras.FORMATS:
+        report = replace(report, restored=keras.restored_by(model))
+    elif values is model.checkpoint and model.layers:  # their weights became constants as the graph was built
         restored = {name: name for name in values.variables if name in frozen}
         report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, refs)
-    return Frozen(frozen, taken, given, report)
+    return Frozen(frozen, taken, given, report, keras.changes(model))
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -156,9 +163,9 @@ def freeze_file(
         _atomic.ensure_absent(output, force=force)
     if graph is None:
         model = open_graph(checkpoint)
-        if model.checkpoint is None and _is_whole(model):
+        if model.checkpoint is None and _is_whole(model) and model.format not in keras.FORMATS:
             model = replace(model, checkpoint=_no_values(model))
-        if model.checkpoint is None:
+        if model.checkpoint is None and model.format not in keras.FORMATS:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:

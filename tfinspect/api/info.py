@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import keras
 from tfinspect.api.describe import (
     CheckpointInfo,
     GraphInfo,
@@ -183,6 +184,8 @@ def _called(model: Model) -> Graph | None:
 def _next(model: Model, graph: GraphInfo | None) -> str:
     """Return the command that leads on from here; what it names is there, so that it works as typed."""
     path = shlex.quote(model.path)
+    if keras.is_keras(model):
+        return f"tfinspect {f'info --risks {path}' if keras.code_risk(model) else f'nodes {path} --only bottlenecks'}"
     if model.format == "dl4j":
         with contextlib.suppress(TfinspectError):  # with layers that TensorFlow lacks it is still good for its weights
             open_graph(model.path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tfinspect import formats
-from tfinspect.api import node_rows
+from tfinspect.api import keras, node_rows
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.errors import NodeNotFoundError, UsageError, counted
 from tfinspect.ir.attrs import Attr, AttrList
@@ -67,7 +67,9 @@ def nodes(
     if only is not None and everywhere:
         raise UsageError("`--only` looks for the ends of one graph", hint="leave out --all, or name one --function")
     model = _model(path)
-    if model.format == "dl4j" and only == "bottlenecks":
+    if only == "bottlenecks" and keras.is_keras(model):  # its layers are known without Keras, where to cut is not
+        model = keras.graph_model(model)
+    elif model.format == "dl4j" and only == "bottlenecks":
         model = open_graph(path)
     elif only == "bottlenecks" and function is None and model.signatures:
         model = _called(model)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import keras
 from tfinspect.errors import TfinspectError, UsageError, WrongKindError
 from tfinspect.ir.graph import Graph
 from tfinspect.ir.model import Model
@@ -40,6 +41,8 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
     if isinstance(path, Graph):
         return Model(path=path.source.path if path.source else "", format="graphdef", graph=path)
     model = formats.open_model(path)
+    if keras.is_keras(model):
+        return keras.graph_model(model)
     if model.format == "dl4j":
         from tfinspect.architectures import dl4j
 

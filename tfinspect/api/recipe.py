@@ -33,6 +33,14 @@ _IMAGE_RANK: Final = 4
 _CHANNELS: Final = (1, 3)
 _MOST_PIXELS = 1 << 24  # 4,096 x 4,096, several times what any network takes
 _HALF_RANGE = 127.5  # the slim networks take pixels from -1 to 1
+_CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
+_CAFFE_SIZE = (224, 224)
+_CAFFE_LAYERS: Final = (
+    ("block1_conv1", "block1_conv2", "block1_pool"),  # VGG16, VGG19
+    ("conv1_conv", "conv1_bn", "conv2_block1_out"),  # ResNet50, 101 and 152; their second version has no conv1_bn
+    ("conv1", "bn_conv1", "res2a_branch2a"),  # ResNet50 until Keras 2.2
+)
+"""Layers of networks in keras.applications that take blue, green, red less their mean, as Caffe did."""
 _IMAGE_TYPES: Final = (DType.FLOAT, DType.HALF, DType.DOUBLE, DType.BFLOAT16, DType.UINT8)
 
 
@@ -100,6 +108,7 @@ def image_entry(
         scale=scale,
         bgr=bgr,
         recorded=recorded,
+        from_caffe=_is_from_caffe(graph),
     )
     return ImageEntry(recipe, start, known.dtype or DType.FLOAT, None)
 
@@ -115,6 +124,7 @@ def input_recipe(
     scale: Sequence[float] | None = None,
     bgr: bool | None = None,
     recorded: Recipe | None = None,
+    from_caffe: bool = False,
 ) -> Recipe:
     """Return what must be done to pixels before an input takes them; see `image_entry` for what comes first.
 
@@ -128,6 +138,7 @@ def input_recipe(
         scale: what the difference is multiplied by, likewise.
         bgr: whether blue comes first.
         recorded: recipe kept with the model.
+        from_caffe: whether, where nothing says how pixels are scaled, it is as Caffe did.
 
     Raises:
         UsageError: no image is of that type or shape, or the size is neither known nor given.
@@ -136,7 +147,9 @@ def input_recipe(
     if dtype not in _IMAGE_TYPES:
         raise UsageError(f"`{name}` takes {dtype}, which no image is")
     of_any_size = recorded.size is None if recorded is not None else inside is not None and inside.size is not None
-    found, channels = _sizes(name, shape, size or (None if recorded is None else recorded.size), any_size=of_any_size)
+    usual = _CAFFE_SIZE if from_caffe and shape is not None and None in shape[-3:-1] else None
+    wanted = size or (usual if recorded is None else recorded.size)
+    found, channels = _sizes(name, shape, wanted, any_size=of_any_size)
     if recorded is not None:
         if recorded.channels != channels:
             raise UsageError(
@@ -145,6 +158,8 @@ def input_recipe(
         recipe = replace(recorded, size=found)
     elif dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
         recipe = Recipe(found, channels=channels, origin="graph")  # the graph scales by itself
+    elif from_caffe and channels == len(_CAFFE_MEAN):
+        recipe = Recipe(found, mean=_CAFFE_MEAN, bgr=True, origin="assumed")
     else:
         half = (_HALF_RANGE,)
         recipe = Recipe(found, mean=half, scale=(1 / _HALF_RANGE,), channels=channels, origin="assumed")
@@ -254,6 +269,11 @@ def _sizes(
         hint="give it: --size 224 or --size 224x224",
         evidence={"name": name},
     )
+
+
+def _is_from_caffe(graph: Graph) -> bool:
+    """Whether a graph has the layers of a network whose weights Keras took from Caffe, told by their names."""
+    return any(all(name in graph for name in names) for names in _CAFFE_LAYERS)
 
 
 def _per_channel(flag: str, values: Sequence[float], channels: int) -> tuple[float, ...]:

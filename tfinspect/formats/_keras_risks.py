@@ -14,6 +14,7 @@ from tfinspect.ir.risks import Risk
 
 _SHOWN = 80
 _MODULES: Final = re.compile(r"(?:keras|tf_keras|keras_core|tensorflow\.keras|tensorflow\.python\.keras)(?:\.[\w.]+)?")
+_OPERATIONS: Final = re.compile(r"keras\.src\.ops\.\w+")
 _PLAIN_MODULES: Final = frozenset({"numpy", "tensorflow", "ml_dtypes"})
 _PLAIN_BUILTINS: Final = frozenset({"slice", "tuple", "set", "frozenset", "dict", "list", "complex", "ellipsis"})
 _LOOKUPS: Final = frozenset({"StringLookup", "IntegerLookup", "TextVectorization", "HashedCrossing", "IndexLookup"})
@@ -108,6 +109,8 @@ def _of_class(where: str, item: dict[str, Any], kind: str, *, is_layer: bool) ->
     custom = ""
     if isinstance(registered, str) and registered and not _is_keras(registered, kind, module):
         custom = registered
+    elif isinstance(module, str) and _OPERATIONS.fullmatch(module) and registered == kind:
+        return []  # an operation of Keras 3 between layers
     elif ">" in kind or (kind not in BUILTIN_LAYERS and (is_layer or (module is None and "module" in item))):
         custom = kind
     if not custom:

@@ -16,13 +16,17 @@ from tfinspect.runtimes._conversion import Conversion, ConversionRequest, Initia
 from tfinspect.runtimes._process import KINDS, TIME_LIMIT, child, require, shutdown, warm
 from tfinspect.runtimes._runners import ChildRunner
 from tfinspect.runtimes._weights import write_weights
+from tfinspect.runtimes.keras_models import BuildRequest, Built, build
 
 __all__ = [
     "TIME_LIMIT",
+    "BuildRequest",
+    "Built",
     "ChildRunner",
     "Conversion",
     "ConversionRequest",
     "InitializerSource",
+    "build",
     "check_onnx",
     "convert",
     "converter",

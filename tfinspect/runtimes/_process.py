@@ -73,6 +73,8 @@ _QUIET_RAY = (
     ("RAY_DISABLE_IMPORT_WARNING", "1"),
     ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
 )
+# a keras.json in the home folder may turn the order of dimensions round
+_KERAS = (("KERAS_BACKEND", "tensorflow"), ("KERAS_HOME", "/dev/null/keras"), ("TF_USE_LEGACY_KERAS", "0"))
 _TENSORFLOW = Kind("tensorflow", "tfinspect.runtimes._tensorflow_child", ("tensorflow",), "running TensorFlow models")
 KINDS = {
     "tensorflow": _TENSORFLOW,
@@ -85,6 +87,14 @@ KINDS = {
     ),
     "ray": Kind(
         "ray", "tfinspect.runtimes._ray_child", ("ray", "pyarrow", "onnxruntime"), "--engine ray", _QUIET_RAY, "ray"
+    ),
+    "keras": Kind("keras", "tfinspect.runtimes._keras_child", ("tensorflow", "keras"), "building Keras models", _KERAS),
+    "tf-keras": Kind(
+        "tf-keras",
+        "tfinspect.runtimes._keras_child",
+        ("tensorflow", "tf_keras"),
+        "building models of Keras 2",
+        (*_KERAS, ("TFINSPECT_KERAS", "tf_keras")),
     ),
 }
 

@@ -16,7 +16,9 @@ from tfinspect.errors import UsageError
 def command(
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CKPT", help="Prefix, .index, .meta, V1 file, or folder", show_default=False),
+        typer.Argument(
+            metavar="CKPT", help="Prefix, .index, .meta, V1 file, folder, or Keras file", show_default=False
+        ),
     ],
     *,
     output: RequiredOutput,
@@ -56,6 +58,8 @@ def command(
         $ tfinspect freeze model.ckpt-7 -o frozen.pb
       Graph and checkpoint from different places
         $ tfinspect freeze model.ckpt-7 --graph graph.pbtxt --outputs softmax -o frozen.pb
+      A Keras model: each layer's output is called as the layer
+        $ tfinspect freeze model.h5 -o frozen.pb
       A graph whose scopes were renamed since, with the averaged weights
         $ tfinspect freeze model.ckpt-7 --graph eval.pb --map net=model/net --ema -o frozen.pb
     """  # noqa: D301 - \b is click's mark
@@ -77,6 +81,8 @@ def command(
     extra: dict[str, object] = {"variables": dict(report.restored), "unused": list(report.unused)}
     for node, update in report.updates:
         terminal.detail(f"dropped the update {update} that ran before {node}")
+    for note in done.notes:
+        terminal.note(note)
     unused = f"{plural(len(report.unused), 'weight')} of the checkpoint not needed"
     terminal.note(f"restored {plural(len(report.restored), 'variable')}; {unused}")
     print_change(terminal, "freeze", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
