@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ import pytest
 
 from tfinspect import formats
 from tfinspect.errors import CorruptFileError, InputError, LimitError, TfinspectError, UnknownFormatError
-from tfinspect.formats import _keras_config, _keras_json
+from tfinspect.formats import _keras_config, _keras_json, keras_h5
 from tfinspect.ir.dtypes import DType
 
 if TYPE_CHECKING:
@@ -481,6 +482,22 @@ def test_weights_behind_links_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_all_weights_behind_a_link_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(_sequential())
+        file["model_weights"] = h5py.ExternalLink("weights.h5", "/model_weights")
+    assert _refused(path) == (
+        "FILE: the group `model_weights` is behind a link to `weights.h5:/model_weights` (external), "
+        "which is not followed"
+    )
+
+
+def test_a_configuration_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = _h5(tmp_path / "x.h5", {}, model_config=5)
+    assert _refused(path) == "FILE: `model_config` of `/` is no text but 1 integers of 8 bytes"
+
+
 def test_links_that_no_weight_needs_are_told(tmp_path: Path) -> None:
     path = _h5(tmp_path / "x.h5", {"d": {"kernel:0": np.zeros(2)}})
     with h5py.File(path, "a") as file:
@@ -591,6 +608,41 @@ def test_odd_configurations_are_taken_as_they_are() -> None:
         assert all(layer.name for layer in read.layers)
 
 
+ODD: tuple[Any, ...] = (
+    None, 1, -1, 1.5, True, "x", [], {}, [1], ["a", 0, 0], [[]], {"class_name": 1}, {"config": []}, 10**400,
+    {"class_name": "__lambda__", "config": 3}, {"class_name": "Lambda", "config": {"function": [1]}},
+    {"class_name": "__keras_tensor__", "config": {"keras_history": [[], 0]}},
+)  # fmt: skip
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    found, waiting = [], [value]
+    while waiting:
+        item = waiting.pop()
+        keys = list(item) if isinstance(item, dict) else range(len(item)) if isinstance(item, list) else ()
+        found += [(item, key) for key in keys]
+        waiting += [item[key] for key in keys]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_value_anywhere_in_a_configuration_is_survived(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with zipfile.ZipFile(FIXTURES / "model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    for _ in range(3):
+        places = _places(config)
+        item, key = places[int(rng.integers(len(places)))]
+        item[key] = copy.deepcopy(ODD[int(rng.integers(len(ODD)))])
+    read = _keras_config.read_config("x", config)
+    for layer in read.layers:
+        assert isinstance(layer.name, str)
+        assert json.dumps(_keras_config.plain_settings(layer))
+    compiled = config.get("compile_config")
+    training = _keras_config.read_training(compiled if isinstance(compiled, dict) else config)
+    assert all(isinstance(word, str) for word in keras_h5.training_words(training).values())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -627,6 +679,11 @@ def test_other_hdf5_files_are_told_from_keras_files(tmp_path: Path) -> None:
     with pytest.raises(UnknownFormatError) as caught:
         formats.open_model(path)
     assert caught.value.hint == "in it: `temperature`, `wind`, `station`"
+    for name in ("layers", "vars"):
+        with h5py.File(path, "w") as file:
+            file[name] = [1.0]
+        with pytest.raises(UnknownFormatError, match="is an HDF5 file, but not one of Keras"):
+            formats.open_model(path)
 
 
 def test_truncated_fixtures_give_one_error(tmp_path: Path) -> None:

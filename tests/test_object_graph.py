@@ -242,6 +242,21 @@ def test_any_graph_is_described(nodes: list[dict[str, Any]]) -> None:
     assert len(found.problems) <= 2
 
 
+def test_names_from_a_saved_model() -> None:
+    message = message_class("SavedObjectGraph")()
+    root, inner, kernel = (message.nodes.add() for _ in range(3))
+    root.children.add(node_id=1, local_name="a/b.c")
+    root.children.add(node_id=99, local_name="far")
+    inner.children.add(node_id=2, local_name="w")
+    inner.children.add(node_id=0, local_name="up")
+    kernel.variable.name = "kernel"
+    keys = [f"{path}{VALUE}" for path in ("a.Sb..c/w", "a.Sb..c/up", "far", "far/x", "none", "a.Sb..c/w/more")]
+    assert object_graph.names_in_model(message.SerializeToString(), [*keys, "other"]) == {keys[0]: "kernel"}
+    twice = f"a.Sb..c/up/a.Sb..c/w{VALUE}"
+    assert object_graph.names_in_model(message.SerializeToString(), [*keys, twice]) == {}
+    assert object_graph.names_in_model(b"\xff", keys) == object_graph.names_in_model(b"", keys) == {}
+
+
 # ------------------------------------------------------------------------------------- checkpoints of named variables
 
 

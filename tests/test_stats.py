@@ -17,10 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checkpoint_writers import samples, write_bundle
-from tests.cli_calls import FIXTURES, ROOT, Caller
+from tests.cli_calls import FIXTURES, ROOT, Caller, Stream
 from tfinspect import formats
 from tfinspect.api import stats
-from tfinspect.errors import InputError
+from tfinspect.cli import listings
+from tfinspect.cli.terminal import Terminal
+from tfinspect.errors import InputError, VariableNotFoundError
+from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import Tensor
 
@@ -247,6 +250,7 @@ def test_what_cannot_be_read_keeps_nothing_back(call: Caller, tmp_path: Path) ->
     assert done.status == 3
     assert sorted(words.values()) == ["0.0", "damaged", "missing", "missing"]
     assert f"error: {prefix}: the values of 3 of 4 variables cannot be read\n" in done.err
+    assert f"       {prefix}.data-00000-of-00002 is missing, and 2 values in it\n" in done.err
     answer = json.loads(call("vars", prefix, "--stats", "--json").out)
     slugs = [v["error"] and v["error"]["slug"] for v in answer["variables"]]
     assert sorted(map(str, slugs)) == ["None", "corrupt-file", "incomplete-checkpoint", "incomplete-checkpoint"]
@@ -327,3 +331,73 @@ def _checksum_of_zeros(size: int) -> int:
     for _ in range(size >> 20):
         crc = crc32c(block, crc)
     return mask(crc)
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def labelled(*said: tuple[str, str]) -> tuple[Checkpoint, list[VariableInfo]]:
+    infos = {
+        f"v{n}": VariableInfo(f"v{n}", DType.INT32, (2,), 8, label=label, serves=serves)
+        for n, (label, serves) in enumerate(said)
+    }
+    tensor = Tensor.of(np.array([4, 4], "i4"))
+    return Checkpoint("m", "checkpoint_v2", infos, lambda _: tensor), list(infos.values())
+
+
+@pytest.mark.parametrize(
+    ("said", "titles", "cells"),
+    [
+        ([("", ""), ("", "")], "", [[], []]),
+        ([("dense/kernel", ""), ("", "")], "KEY", [["dense/kernel", ""], ["", ""]]),
+        ([("", ""), ("", "v0")], "OF", [["", ""], ["", "v0"]]),
+        ([("a", ""), ("b", "v0")], "OF KEY", [["a", ""], ["b", "v0"]]),
+    ],
+)
+def test_labels_and_what_slots_serve(said: list[tuple[str, str]], titles: str, cells: list[list[str]]) -> None:
+    checkpoint, found = labelled(*said)
+    rows = list(stats.each(checkpoint, found))
+    for show, content, columns, width in (
+        (listings.show_variables, found, "NAME DTYPE SHAPE SIZE ROLE", 5),
+        (listings.show_stats, rows, HEADER, 10),
+    ):
+        screen, pipe, answer = Stream(tty=True), Stream(tty=False), Stream(tty=False)
+        show(Terminal(stdout=screen, stderr=Stream(tty=True)), checkpoint, content)
+        show(Terminal(stdout=pipe, stderr=Stream(tty=False)), checkpoint, content)
+        show(Terminal(json_mode=True, stdout=answer), checkpoint, content)
+        assert screen.getvalue().splitlines()[0].split() == f"{columns} {titles}".split()
+        called = [line.split()[0] for line in screen.getvalue().splitlines()[1:]]
+        assert called == [label or f"v{n}" for n, (label, _) in enumerate(said)]
+        assert [line.split("\t")[width:] for line in pipe.getvalue().splitlines()] == cells
+        assert [(v["label"], v["serves"]) for v in json.loads(answer.getvalue())["variables"]] == [
+            (label or None, serves or None) for label, serves in said
+        ]
+
+
+def test_a_label_names_its_variable() -> None:
+    checkpoint = formats.read_checkpoint(FIXTURES / "objects")
+    by_label = checkpoint.read("dense/kernel")
+    np.testing.assert_array_equal(by_label, checkpoint.read("model/w/.ATTRIBUTES/VARIABLE_VALUE"))
+    twice, _ = labelled(("same", ""), ("same", ""))
+    with pytest.raises(VariableNotFoundError, match="no variable named `same`"):
+        twice.variable("same")
+    with pytest.raises(VariableNotFoundError) as caught:
+        checkpoint.variable("dense/kernal")
+    assert caught.value.near[0] == "dense/kernel"
+
+
+def test_plain_figures_need_no_typer_and_no_runtime() -> None:
+    script = (
+        "import sys\nfrom tfinspect.cli import quick\nstatus = quick.run(sys.argv[1:])\n"
+        "extra = {'typer', 'tensorflow', 'h5py', 'rich'} & set(sys.modules)\n"
+        "sys.exit(f'{status} {extra}' if status != 0 or extra else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "vars", "training", "--stats"],
+        cwd=FIXTURES, check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(formats.read_checkpoint(FIXTURES / "training").variables)

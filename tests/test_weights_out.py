@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,7 @@ from tfinspect import formats
 from tfinspect.api import weights_out
 from tfinspect.errors import CorruptFileError, InputError, LimitError, OutputError, TfinspectError, UsageError
 from tfinspect.formats import npy, safetensors
+from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import Tensor
 
@@ -377,3 +379,22 @@ def test_listing_verifying_and_info_of_safetensors(call: Caller) -> None:
     assert call("vars", "weights.safetensors", "--read", "brain").out == "[1 -2]\n"
     done = call("info", "weights.safetensors", "--json")
     assert (done.status, done.answer["format"]) == (0, "safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_an_interrupt_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield bytes(4000)
+        raise KeyboardInterrupt
+
+    tensor = Tensor(DType.FLOAT, (2000,), lambda: np.zeros(2000, "f4"), chunks)
+    info = VariableInfo("v", DType.FLOAT, (2000,), 8000)
+    checkpoint = Checkpoint("m", "checkpoint_v2", {"v": info}, lambda _: tensor)
+    with pytest.raises(KeyboardInterrupt):
+        weights_out.write(checkpoint, [info], tmp_path / f"w{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fixture_is_what_its_script_writes(tmp_path: Path) -> None:
+    runpy.run_path(str(FIXTURES / "make_safetensors.py"))["write"](tmp_path)
+    assert (tmp_path / "weights.safetensors").read_bytes() == (FIXTURES / "weights.safetensors").read_bytes()

@@ -139,6 +139,7 @@ def publish_proved(
             proof.reference_feeds(feeds, ready),
             path=reference.path,
             sha256=reference.sha256,
+            longest_sum=proof.longest_sum(ready.graph),
         ) as truth,
     ):
         with proof.named({staged: target}):

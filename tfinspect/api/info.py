@@ -19,7 +19,7 @@ from tfinspect.api.describe import (
     describe_layers,
     describe_operators,
 )
-from tfinspect.errors import AlreadyConnectedError, UsageError
+from tfinspect.errors import AlreadyConnectedError, FileMissingError, UsageError
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.reached_functions import functions_of_signatures
 from tfinspect.surgery.shapes import TensorTypes
@@ -64,6 +64,7 @@ class Info:
         training: how it was trained, as the file says.
         facts: what else the format says of itself.
         risks: what reading met that could harm whoever loads the model; `api.risks` looks for more.
+        missing: files that the model names and that are not there, without which it can still be read.
         problems: parts that could not be read.
         next: command that works as typed.
     """
@@ -88,6 +89,7 @@ class Info:
     training: dict[str, object] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     risks: tuple[Risk, ...] = ()
+    missing: tuple[str, ...] = ()
     problems: tuple[TfinspectError, ...] = ()
     next: str = ""
 
@@ -126,7 +128,8 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         dict(model.training),
         dict(model.facts),
         model.risks,
-        model.problems,
+        tuple(str(p.evidence["path"]) for p in model.problems if isinstance(p, FileMissingError)),
+        tuple(p for p in model.problems if not isinstance(p, FileMissingError)),
         _next(model, graph),
     )
 

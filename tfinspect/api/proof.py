@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -83,13 +84,23 @@ def reference_of(model: Model) -> Iterator[Reference]:
         yield Reference(str(path), None, source.sha256 if source else "")
 
 
+def longest_sum(graph: Graph) -> int:
+    """Return how many products the longest sum in a graph adds up, told from the shapes of its weights."""
+    lengths = [1]
+    for node in graph.nodes:
+        tensor = node.tensor() if node.op == "Const" else None
+        if tensor is not None and tensor.dtype.is_floating and len(tensor.shape) > 1:
+            lengths.append(math.prod(tensor.shape[:-1]))
+    return max(lengths)
+
+
 class _BrokenOff(Exception):  # noqa: N818 - no error, nobody sees it
     """Nobody waits for the recording any more."""
 
 
 @contextlib.contextmanager
 def recording(
-    make: Callable[[], Runner], fetches: Sequence[str], feeds: Feeds, *, path: str, sha256: str
+    make: Callable[[], Runner], fetches: Sequence[str], feeds: Feeds, *, path: str, sha256: str, longest_sum: int = 0
 ) -> Iterator[Callable[[], verify_run.Recording]]:
     """Record one side in a thread of its own while the block does something else.
 
@@ -106,7 +117,9 @@ def recording(
 
     def record() -> verify_run.Recording:
         with make() as runner:
-            return verify_run.record(runner, fetches, feeds, path=path, sha256=sha256, progress=go_on)
+            return verify_run.record(
+                runner, fetches, feeds, longest_sum=longest_sum, path=path, sha256=sha256, progress=go_on
+            )
 
     with ThreadPoolExecutor(1, thread_name_prefix="tfinspect-reference") as pool:
         future = pool.submit(record)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tfinspect.errors import InputError, TfinspectError
+from tfinspect.errors import InputError, TfinspectError, counted
 from tfinspect.ir.dtypes import DType
 
 if TYPE_CHECKING:
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 _BLOCK = 1 << 15  # elements that are looked at together: all passes over them stay in the processor's cache
+_ROW = 1 << 13  # elements that are added up by one call of BLAS; a block is a whole number of them
 _PARALLEL_NBYTES = 1 << 18  # a smaller piece is counted sooner than it is handed to another thread
-_WAITING = 4  # pieces in memory at once
 _SAFE_EXPONENT: Final = 400  # squares of larger (and smaller) numbers, added up, could leave the range of float64
 _BYTE_VALUES = 256
+_KEPT_NBYTES = 16 << 20
 _MESSAGES_SHOWN = 8
 _NAMES_LISTED = 200
 _BFLOAT16_SHIFT = 16  # a bfloat16 is the upper half of a float32
@@ -98,7 +98,12 @@ def each(checkpoint: Checkpoint, variables: Sequence[VariableInfo]) -> Iterator[
     """Yield the figures of variables, in the order given; one that cannot be read does not keep the others back."""
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(max_workers=max(1, min(_WAITING, os.cpu_count() or 1))) as pool:
+    # glibc gives memory back, and must ask for it again page by page, unless blocks as large as this were seen to go;
+    # the pages of this one are never touched
+    bytes(_KEPT_NBYTES)
+    with ThreadPoolExecutor(
+        max_workers=1
+    ) as pool:  # beside this thread, which reads, and counts what is too much for it
         for variable in variables:
             try:
                 yield StatsRow(variable, _stats(checkpoint.tensor(variable.name), pool), None)
@@ -107,25 +112,32 @@ def each(checkpoint: Checkpoint, variables: Sequence[VariableInfo]) -> Iterator[
 
 
 def _stats(tensor: Tensor, pool: Executor | None) -> Stats:
+    from concurrent.futures import Future
+
     size = tensor.size
     if not tensor.dtype.itemsize:
         strings = tensor.numpy().reshape(-1).tolist()
         return Stats(size, string_nbytes=sum(len(s) for s in strings if isinstance(s, bytes)))
     count = _counter(tensor.dtype)
-    waiting: deque[Future[_Part]] = deque()
     total = _Part()
+    waiting: deque[Future[_Part]] = deque()  # merged in their order, so that the figures are the same each time
     for piece in _whole_elements(tensor.chunks(), tensor.dtype.itemsize):
-        if pool is None or len(piece) < _PARALLEL_NBYTES:
-            while waiting:
-                total = total.merged(waiting.popleft().result())
-            total = total.merged(count(piece))
-            continue
-        if len(waiting) == _WAITING:
+        while waiting and waiting[0].done():
             total = total.merged(waiting.popleft().result())
-        waiting.append(pool.submit(count, piece))
-    while waiting:
-        total = total.merged(waiting.popleft().result())
+        if pool is not None and len(piece) >= _PARALLEL_NBYTES and not _is_busy(waiting):
+            waiting.append(pool.submit(count, piece))
+            continue
+        # the other thread has its share already: more pieces in memory would cost more than they gain
+        part: Future[_Part] = Future()
+        part.set_result(count(piece))
+        waiting.append(part)
+    for future in waiting:
+        total = total.merged(future.result())
     return total.stats(size)
+
+
+def _is_busy(waiting: deque[Future[_Part]]) -> bool:
+    return any(not future.done() for future in waiting)
 
 
 def _whole_elements(pieces: Iterable[Bytes], itemsize: int) -> Iterator[Bytes]:
@@ -204,7 +216,7 @@ def _counter(dtype: DType) -> Callable[[Bytes], _Part]:
     def count(piece: Bytes) -> _Part:
         flat = np.frombuffer(piece, element)
         total = _Part()
-        room = np.empty(min(flat.size, _BLOCK))
+        room = np.empty(-(-min(flat.size, _BLOCK) // _ROW) * _ROW)
         with np.errstate(all="ignore"):  # a NaN that signals is a NaN all the same
             for start in range(0, flat.size, _BLOCK):
                 total = total.merged(block(flat[start : start + _BLOCK], room))
@@ -278,10 +290,19 @@ def _moments(block: Array, room: Array, low: float, high: float) -> tuple[float,
         exponent = 0
     if low == high:
         return low, 0.0, exponent
-    mean = min(max(float(np.add.reduce(values)) / values.size, low), high)
-    values -= mean
-    values *= values  # no BLAS: it would start threads of its own beside ours, which wait for each other
-    return mean, float(np.add.reduce(values)), exponent
+    # BLAS adds fastest, but above some 10,000 elements it would start threads, which wait for ours and ours for them
+    end = -(-block.size // _ROW) * _ROW
+    room[block.size : end] = 0
+    rows = room[:end].reshape(-1, _ROW)
+    mean = float(np.vecdot(rows, np.ones(_ROW)).sum()) / block.size
+    mean = min(max(mean, low), high)
+    sum_of_squares = float(np.vecdot(rows, rows).sum())
+    squares = sum_of_squares - mean * mean * block.size
+    if squares < sum_of_squares / 4:  # the difference of two large numbers: it must be added up anew
+        values -= mean
+        values *= values
+        squares = float(np.add.reduce(values))
+    return mean, squares, exponent
 
 
 def _of_bytes(piece: Bytes, dtype: DType) -> _Part:
@@ -320,7 +341,9 @@ def failure(path: str, rows: Sequence[StatsRow]) -> TfinspectError | None:
     errors = [row.error for row in failed if row.error is not None]
     if len(failed) == 1:
         return errors[0]
-    messages = list(dict.fromkeys(error.message for error in errors))
+    lost = Counter(str(error.evidence["missing"]) for error in errors if "missing" in error.evidence)
+    messages = [f"{file} is missing, and {counted(count, 'value')} in it" for file, count in lost.items()]
+    messages += dict.fromkeys(error.message for error in errors if "missing" not in error.evidence)
     shown = messages[:_MESSAGES_SHOWN]
     if len(messages) > len(shown):
         shown.append(f"and {len(messages) - len(shown):,} more")

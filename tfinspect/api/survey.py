@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tfinspect import formats
-from tfinspect.errors import TfinspectError, UnknownFormatError, UsageError, counted
+from tfinspect.errors import FileMissingError, TfinspectError, UnknownFormatError, UsageError, counted
 
 if TYPE_CHECKING:
     from tfinspect.api.load import PathLike
@@ -164,7 +164,11 @@ def _member(top: str, name: str) -> Member | None:
         summary = _summary(model)
     except TfinspectError as error:
         return Member(name, row.name, row.title, _nbytes(path, None), "", error)
-    return Member(name, row.name, row.title, _nbytes(path, model), summary, next(iter(model.problems), None))
+    return Member(name, row.name, row.title, _nbytes(path, model), summary, _first(model))
+
+
+def _first(model: Model) -> TfinspectError | None:
+    return next((p for p in model.problems if not isinstance(p, FileMissingError)), None)
 
 
 def _summary(model: Model) -> str:

@@ -104,7 +104,12 @@ def verify(
     pairs = [_pair(reference, candidate, want, got) for want, got in pairs_out]
     wanted, fetches = verify_run.fetches_of(pairs)
     with proof.recording(
-        lambda: proof.SampleBySample(reference.runner()), wanted, asked, path=reference.path, sha256=reference.sha256
+        lambda: proof.SampleBySample(reference.runner()),
+        wanted,
+        asked,
+        path=reference.path,
+        sha256=reference.sha256,
+        longest_sum=0 if reference.prepared is None else proof.longest_sum(reference.prepared.graph),
     ) as truth:
         with phase("running both models"), candidate.runner() as runner:
             answers = verify_run.record(

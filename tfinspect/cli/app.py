@@ -56,7 +56,7 @@ def _filled(hint: str | None, params: Mapping[str, Any]) -> str | None:
 
 
 def _load(name: str) -> Any:  # noqa: ANN401 - Typer keeps its click classes private
-    module = importlib.import_module(f"tfinspect.cli.commands.{name}")
+    module = importlib.import_module(f"tfinspect.cli.commands.{name.replace('-', '_')}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name, cls=Verb, context_settings=_HELP)(module.command)
     return typer.main.get_command(single)

@@ -183,7 +183,7 @@ def _parameters(command: str) -> list[Parameter]:
     import inspect
     from typing import get_type_hints
 
-    function = importlib.import_module(f"tfinspect.cli.commands.{command}").command
+    function = importlib.import_module(f"tfinspect.cli.commands.{command.replace('-', '_')}").command
     hints = get_type_hints(function, include_extras=True)
     found = []
     for name in inspect.signature(function).parameters:

@@ -82,6 +82,7 @@ def info_json(found: Info) -> dict[str, object]:
         "layers": [_layer(layer) for layer in found.layers],
         "operators": found.operators,
         "risks": [{"kind": risk.kind, "where": risk.where, "what": risk.what} for risk in found.risks],
+        "missing_files": list(found.missing),
         "problems": [problem_json(problem) for problem in found.problems],
         "next": found.next or None,
     }

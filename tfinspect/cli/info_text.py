@@ -43,6 +43,8 @@ def show_info(terminal: Terminal, found: Info) -> None:
     _signatures(terminal, found)
     for asset in found.assets:
         terminal.entry("asset", asset)
+    for name in found.missing:
+        terminal.entry("missing", name, style="warn")
     if found.next and not terminal.quiet:
         if terminal.is_tty:
             terminal.line(f"\nnext: {escape(found.next)}")

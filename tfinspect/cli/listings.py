@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfinspect.api.node_rows import NodeRow
     from tfinspect.api.stats import StatsRow
     from tfinspect.cli.terminal import Terminal
+    from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
     from tfinspect.ir.dtypes import DType
     from tfinspect.ir.shapes import Shape
@@ -70,8 +71,10 @@ def show_variables(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[V
     shapes = {shape: format_shape(shape) for shape in {v.shape for v in found}}  # a model has few different ones
     dtypes = {dtype: str(dtype) for dtype in {v.dtype for v in found}}
     rows: Iterable[tuple[str, ...]]
-    rows = ((v.name, dtypes[v.dtype], shapes[v.shape], sizes(v.nbytes), v.role) for v in found)
-    titles, columns = _said_of(terminal, found)
+    names, titles, columns = _said_of(terminal, found)
+    rows = (
+        (name, dtypes[v.dtype], shapes[v.shape], sizes(v.nbytes), v.role) for name, v in zip(names, found, strict=True)
+    )
     if columns:
         rows = ((*row, *said) for row, said in zip(rows, columns, strict=True))
     terminal.table(("NAME", "DTYPE", "SHAPE", "SIZE", "ROLE", *titles), rows, right=(3,))
@@ -80,6 +83,21 @@ def show_variables(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[V
     if terminal.is_tty or terminal.verbose or not found:
         total = format_nbytes(sum(v.nbytes for v in found))
         terminal.note(f"{plural(len(found), 'variable')}, {total}" + (f" ({counts})" if counts else ""))
+
+
+def read_stats(
+    terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]
+) -> tuple[list[StatsRow], TfinspectError | None]:
+    """Read the values of variables; return their figures, and one error for those that could not be read."""
+    from tfinspect.api import stats
+
+    rows = []
+    text = f"reading {plural(len(found), 'variable')}, {format_nbytes(sum(v.nbytes for v in found))}"
+    with terminal.progress(text) as say:
+        for row in stats.each(checkpoint, found):
+            rows.append(row)
+            say(f"{text}: {len(rows):,} done")
+    return rows, stats.failure(checkpoint.path, rows)
 
 
 def show_stats(terminal: Terminal, checkpoint: Checkpoint, rows: Sequence[StatsRow]) -> None:
@@ -93,10 +111,10 @@ def show_stats(terminal: Terminal, checkpoint: Checkpoint, rows: Sequence[StatsR
             found.append({**_variable_json(row.variable), "stats": figures, "error": error})
         _variables_json(terminal, checkpoint, found, missing)
         return
-    titles, columns = _said_of(terminal, [row.variable for row in rows])
+    names, titles, columns = _said_of(terminal, [row.variable for row in rows])
     cells = [
-        (row.variable.name, str(row.variable.dtype), format_shape(row.variable.shape), *_figures(terminal, row), *said)
-        for row, said in zip(rows, columns or itertools.repeat(()), strict=False)
+        (name, str(row.variable.dtype), format_shape(row.variable.shape), *_figures(terminal, row), *said)
+        for name, row, said in zip(names, rows, columns or itertools.repeat(()), strict=False)
     ]
     terminal.table(
         ("NAME", "DTYPE", "SHAPE", "MIN", "MAX", "MEAN", "STD", "ZEROS", "NAN", "INF", *titles),
@@ -120,17 +138,26 @@ def _figures(terminal: Terminal, row: StatsRow) -> tuple[str, ...]:
     )
 
 
-def _said_of(terminal: Terminal, found: Sequence[VariableInfo]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return titles and cells of the columns for labels and what slots serve; none where nothing has any.
+def _said_of(terminal: Terminal, found: Sequence[VariableInfo]) -> tuple[list[str], list[str], list[tuple[str, ...]]]:
+    """Return the names, and titles and cells of the columns for labels and what slots serve.
 
-    A terminal gets the columns that say something; a pipe gets both or none, so that they can be told apart.
+    A terminal calls variables what people call them, and keys come last; a pipe has the keys first, and both columns or
+    none, so that they can be told apart.
     """
+    names = [v.name for v in found]
     labels, serves = any(v.label for v in found), any(v.serves for v in found)
     if not (labels or serves):
-        return [], []
-    if (labels and serves) or not terminal.is_tty:
-        return ["LABEL", "OF"], [(v.label, v.serves) for v in found]
-    return (["LABEL"], [(v.label,) for v in found]) if labels else (["OF"], [(v.serves,) for v in found])
+        return names, [], []
+    if not terminal.is_tty:
+        return names, ["LABEL", "OF"], [(v.label, v.serves) for v in found]
+    label_of = {v.name: v.label for v in found if v.label}
+    served = [label_of.get(v.serves, v.serves) for v in found]
+    if not labels:
+        return names, ["OF"], [(one,) for one in served]
+    called = [label_of.get(name, name) for name in names]
+    if not serves:
+        return called, ["KEY"], [(name,) for name in names]
+    return called, ["OF", "KEY"], list(zip(served, names, strict=True))
 
 
 def _variable_json(variable: VariableInfo) -> dict[str, object]:

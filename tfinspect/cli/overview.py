@@ -26,6 +26,7 @@ COMMANDS = {
     "freeze": Command("Change", "Turn a graph and its checkpoint into one self-contained graph"),
     "cut": Command("Change", "Split a graph at a bottleneck tensor"),
     "graft": Command("Change", "Put a trained head onto a trunk"),
+    "train-head": Command("Learn", "Train a classifier on features, and measure it"),
     "export": Command("Ship", "Write ONNX or a SavedModel, and prove that the numbers match"),
     "verify": Command("Ship", "Run two models on the same inputs and compare the outputs"),
 }
@@ -46,7 +47,7 @@ def text() -> str:
     lines.append("Usage: tfinspect COMMAND [ARGS]")
     for section in dict.fromkeys(row.section for row in COMMANDS.values()):
         lines += ["", section]
-        lines += [f"  {name:<8} {row.summary}" for name, row in COMMANDS.items() if row.section == section]
+        lines += [f"  {name:<10} {row.summary}" for name, row in COMMANDS.items() if row.section == section]
     lines += [
         "",
         "Options",

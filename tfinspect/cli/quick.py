@@ -1,4 +1,4 @@
-"""`--help`, `--version`, `nodes FILE` and `vars FILE` without Typer, which takes longer to load than they to answer.
+"""`--help`, `--version`, `nodes FILE` and `vars FILE [--stats]` without Typer, which loads longer than they answer.
 
 Only the plain form is known here. Anything else, and anything that goes wrong, is left to `app`, which reads the line
 again: it alone knows the options, and how errors are shown.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tfinspect.cli.terminal import Terminal
 
 _PAGES = ("--help", "-h", "--version")
-_JSON, _QUIET = "--json", ("-q", "--quiet")
+_JSON, _QUIET, _STATS = "--json", ("-q", "--quiet"), "--stats"
 
 
 def run(words: Sequence[str]) -> ExitStatus | None:
@@ -29,11 +29,12 @@ def run(words: Sequence[str]) -> ExitStatus | None:
         return _page(verb)
     paths = [word for word in rest if not word.startswith("-")]
     flags = {word for word in rest if word.startswith("-")}
-    if verb not in {"nodes", "vars"} or len(paths) != 1 or not flags <= {_JSON, *_QUIET}:
+    known = {_JSON, *_QUIET, _STATS} if verb == "vars" else {_JSON, *_QUIET}
+    if verb not in {"nodes", "vars"} or len(paths) != 1 or not flags <= known:
         return None
     terminal = Terminal(json_mode=_JSON in flags, quiet=not flags.isdisjoint(_QUIET))
     try:
-        _answer(terminal, verb, paths[0])
+        _answer(terminal, verb, paths[0], stats=_STATS in flags)
         sys.stdout.flush()
     except BrokenPipeError:
         forget_output()
@@ -57,7 +58,7 @@ def _page(flag: str) -> ExitStatus:
     return ExitStatus.OK
 
 
-def _answer(terminal: Terminal, verb: str, path: str) -> None:
+def _answer(terminal: Terminal, verb: str, path: str, *, stats: bool) -> None:
     from tfinspect.cli import listings
 
     if verb == "nodes":
@@ -68,4 +69,11 @@ def _answer(terminal: Terminal, verb: str, path: str) -> None:
     from tfinspect import formats
 
     checkpoint = formats.read_checkpoint(path)
-    listings.show_variables(terminal, checkpoint, list(checkpoint.variables.values()))
+    found = list(checkpoint.variables.values())
+    if stats:
+        rows, failure = listings.read_stats(terminal, checkpoint, found)
+        if failure is not None:
+            raise failure
+        listings.show_stats(terminal, checkpoint, rows)
+    else:
+        listings.show_variables(terminal, checkpoint, found)

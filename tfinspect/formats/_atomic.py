@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from tfinspect.errors import OutputError, OutputExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 _STEM_CHARS = 40
@@ -77,6 +77,37 @@ def write_file(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview
             os.fsync(file.fileno())
         publish(temporary, target, force=force)
     return size
+
+
+def write_together(files: Mapping[str | os.PathLike[str], bytes], *, force: bool = False) -> None:
+    """Write several files: all are on disk beside their places before the first is moved to its own.
+
+    Raises:
+        OutputExistsError: one of them exists and `force` is not set.
+        OutputError: one cannot be written; nothing is left behind that was not there before.
+    """
+    for path in files:
+        ensure_absent(path, force=force)
+    with contextlib.ExitStack() as stack:
+        ready = []
+        for path, data in files.items():
+            target = Path(path)
+            temporary = stack.enter_context(staged(target))
+            with output_errors(target), temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            ready.append((temporary, target, os.path.lexists(target)))
+        moved: list[Path] = []
+        try:
+            for temporary, target, was_there in ready:
+                publish(temporary, target, force=force)
+                if not was_there:
+                    moved.append(target)
+        except BaseException:
+            for target in moved:
+                target.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager

@@ -49,7 +49,6 @@ class ChunkIndex(NamedTuple):
         limits: how far each dimension may grow; None without limit.
         filtered: whether chunks go through filters, so that their sizes are stored.
         single: of a single chunk that is filtered, its bytes and the filters it skipped.
-        length_nbytes: bytes of a stored size, of the filtered chunks of a B-tree v2.
     """
 
     kind: int

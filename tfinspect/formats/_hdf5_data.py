@@ -134,7 +134,7 @@ class Dataset:
         if kind == _COMPACT:
             return self._compact(fields.raw(fields.uint(2)), fields)
         if kind == _CONTIGUOUS:
-            return self._contiguous(fields.address(), fields)
+            return self._contiguous(fields.address())
         if kind != _CHUNKED:
             raise fields.corrupt("a compact, contiguous or chunked layout", f"class {kind}")
         if version == 3:  # noqa: PLR2004
@@ -151,7 +151,7 @@ class Dataset:
         if kind == _CHUNKED:
             return self._chunked(TREE_V1, address, dims, fields)
         if kind == _CONTIGUOUS:
-            return self._contiguous(address, fields)
+            return self._contiguous(address)
         return self._compact(fields.raw(fields.uint(4)), fields)
 
     def _new_chunked(self, fields: Fields) -> _Layout:
@@ -176,8 +176,7 @@ class Dataset:
             raise fields.corrupt(f"{self.nbytes:,} bytes of `{self._owner.name}`", f"{len(data):,}")
         return _Layout(_COMPACT, data[: self.nbytes])
 
-    def _contiguous(self, address: int | None, fields: Fields) -> _Layout:
-        del fields
+    def _contiguous(self, address: int | None) -> _Layout:
         if address is None or not self.nbytes:
             return _Layout(_CONTIGUOUS)
         return _Layout(_CONTIGUOUS, self._space.take(address, self.nbytes, self.structure))

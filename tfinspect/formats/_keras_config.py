@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MAX_LAYERS: Final = 20_000
 _MAX_NESTING: Final = 32
 _MAX_RANK = 32
+_MAX_DIM: Final = 1 << 63
 _DTYPES: Final = {str(dtype): dtype for dtype in DType if dtype is not DType.INVALID}
 _SHAPE_KEYS: Final = ("batch_shape", "batch_input_shape")
 _HISTORY_LENGTH = 3
@@ -119,7 +120,7 @@ def _without_layers(item: Json) -> Json:
 def _level(kind: str, config: object, parent: str) -> Iterator[LayerConfig]:
     """Yield the layers of one model, those of models inside it left out."""
     items = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
-    items = [item for item in items or [] if isinstance(item, dict)]
+    items = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
     known = {_layer_name(item, number) for number, item in enumerate(items)}
     is_chain = isinstance(config, list) or kind == "Sequential"
     taken: dict[str, int] = {}
@@ -175,7 +176,7 @@ def read_shape(value: object) -> Shape:
         value = value.get("items", (value.get("config") or {}) if isinstance(value.get("config"), list) else None)
     if not isinstance(value, list) or len(value) > _MAX_RANK:
         return None
-    if any(not (d is None or (isinstance(d, int) and not isinstance(d, bool) and d >= 0)) for d in value):
+    if any(not (d is None or (isinstance(d, int) and not isinstance(d, bool) and 0 <= d < _MAX_DIM)) for d in value):
         return None
     return tuple(value)
 

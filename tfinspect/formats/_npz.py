@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import math
 import os
@@ -104,6 +105,26 @@ def _array(path: str, name: str, member: IO[bytes], nbytes: int) -> npt.NDArray[
     return array.reshape(shape, order="F" if fortran else "C")
 
 
+def read_json(path: str, arrays: Mapping[str, npt.NDArray[Any]], key: str) -> dict[str, Any]:
+    """Return the JSON object that an array holds as text; empty where there is no such array.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    found = arrays.get(key)
+    if found is None:
+        return {}
+    try:
+        content = json.loads(str(found.reshape(-1)[0]))
+    except (ValueError, IndexError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: `{key}` is not the JSON object that it should be", evidence={"path": path, "array": key}
+        )
+    return content
+
+
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]], *, force: bool = False) -> int:
     """Write an archive, whole or not at all, and return its size in bytes; the same arrays give the same bytes.
 
@@ -111,16 +132,22 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[
         OutputExistsError: the file exists and `force` is not set.
         OutputError: it cannot be written; nothing is left behind.
     """
-    import numpy as np
-
     target = Path(path)
     _atomic.ensure_absent(target, force=force)
     with _atomic.staged(target) as temporary, _atomic.output_errors(target):
-        with zipfile.ZipFile(temporary, "x", allowZip64=True) as archive:
-            for name, array in arrays.items():
-                member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-                member.file_size = array.nbytes + _MAX_HEADER_NBYTES  # so that zipfile knows if it needs 64 bits
-                with archive.open(member, "w") as file:
-                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+        with temporary.open("xb") as file:
+            dump_arrays(file, arrays)
         _atomic.publish(temporary, target, force=force)
     return target.stat().st_size
+
+
+def dump_arrays(out: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write an archive into an open file; the same arrays give the same bytes."""
+    import numpy as np
+
+    with zipfile.ZipFile(out, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            member.file_size = array.nbytes + _MAX_HEADER_NBYTES  # so that zipfile knows if it needs 64 bits
+            with archive.open(member, "w") as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)

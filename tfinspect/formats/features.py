@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from tfinspect.errors import InputError
-from tfinspect.formats._npz import read_arrays, write_arrays
+from tfinspect.formats._npz import read_arrays, read_json, write_arrays
 from tfinspect.ir.features import SPLITS, Features
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str]) -> Features:
         classes,
         files,
         cast("tuple[Split, ...]", split),
-        _made(name, arrays),
+        read_json(name, arrays, "made"),
     )
 
 
@@ -88,19 +88,6 @@ def _array(path: str, arrays: dict[str, npt.NDArray[Any]], key: str, kinds: str,
 def _words(path: str, arrays: dict[str, npt.NDArray[Any]], key: str) -> tuple[str, ...]:
     found = _array(path, arrays, key, "US", 1)
     return tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in found.tolist())
-
-
-def _made(path: str, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    found = arrays.get("made")
-    if found is None:
-        return {}
-    try:
-        made = json.loads(str(found.reshape(-1)[0]))
-    except (ValueError, IndexError, RecursionError):
-        made = None
-    if not isinstance(made, dict):
-        raise _wrong(path, "made", "is not the JSON object that it should be")
-    return made
 
 
 def _wrong(path: str, key: str, what: str) -> InputError:

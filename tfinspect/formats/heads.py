@@ -1,14 +1,19 @@
-"""Classifier heads as `.npz`: `weights` and `biases`, or `0/weights`, `0/biases`, `0/activation`, `1/weights`, ..."""
+"""Classifier heads as `.npz`: `weights` and `biases`, or `0/weights`, `0/biases`, `0/activation`, `1/weights`, ...
+
+Beside them `labels`, names of the classes, and `made`, JSON text that says what made the head.
+"""
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import InputError
-from tfinspect.formats._npz import read_arrays
+from tfinspect.formats._npz import dump_arrays, read_arrays, read_json, write_arrays
 from tfinspect.ir.head import ACTIVATIONS, DenseHead, DenseLayer
 from tfinspect.ir.tensors import Tensor
 
@@ -56,7 +61,41 @@ def read(path: str | os.PathLike[str]) -> DenseHead:
                 f"{name}: layer {i} gives {before.units} features, layer {i + 1} takes {after.features}",
                 evidence={"path": name, "layer": i},
             )
-    return DenseHead(tuple(layers), _labels(name, arrays, layers[-1].units))
+    return DenseHead(tuple(layers), _labels(name, arrays, layers[-1].units), read_json(name, arrays, "made"))
+
+
+def write(head: DenseHead, path: str | os.PathLike[str], *, force: bool = False) -> int:
+    """Write a head, whole or not at all, and return the size of the file in bytes; the same head gives the same bytes.
+
+    Raises:
+        OutputExistsError: the file exists and `force` is not set.
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    return write_arrays(path, _arrays(head), force=force)
+
+
+def encode(head: DenseHead) -> bytes:
+    """Return the bytes that `write` would write."""
+    out = io.BytesIO()
+    dump_arrays(out, _arrays(head))
+    return out.getvalue()
+
+
+def _arrays(head: DenseHead) -> dict[str, npt.NDArray[Any]]:
+    import numpy as np
+
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for number, layer in enumerate(head.layers):
+        prefix = f"{number}/" if len(head.layers) > 1 else ""
+        arrays[f"{prefix}weights"] = layer.weights.numpy()
+        if layer.biases is not None:
+            arrays[f"{prefix}biases"] = layer.biases.numpy()
+        arrays[f"{prefix}activation"] = np.array(layer.activation)
+    if head.labels:
+        arrays["labels"] = np.array(head.labels, np.str_)
+    if head.made:
+        arrays["made"] = np.array(json.dumps(dict(head.made)))
+    return arrays
 
 
 def _layer(path: str, arrays: dict[str, npt.NDArray[Any]], prefix: str, activation: str) -> DenseLayer:

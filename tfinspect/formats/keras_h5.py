@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "keras_h5"
 _MAX_PIECES = 10_000  # of one list of names
+_MAX_RATE: Final = 1e6  # what is larger is no rate
 _TOP = "top_level_model_weights"
 _OPTIMIZER = "optimizer_weights"
 _SLOT: Final = re.compile(
@@ -71,12 +72,11 @@ def read(path: str | os.PathLike[str]) -> Model:
     name = os.fspath(path)
     file = Hdf5(path)
     root = file.root
-    group = root.find("model_weights")
-    place = group if isinstance(group, Object) else root
+    place = _group(file, "model_weights") or root
     weights = [w for layer in [*_names(place, "layer_names"), _TOP] for w in _weights(file, place, layer)]
     layer_names = _names(place, "layer_names")
-    trained = root.find(_OPTIMIZER)
-    state = _listed(file, trained, "") if isinstance(trained, Object) else []
+    trained = _group(file, _OPTIMIZER)
+    state = [] if trained is None else _listed(file, trained, "")
     text = _text(root, "model_config")
     config = None if text is None else _keras_config.read_config(name, _keras_json.load(name, "model_config", text))
     keys = unique(weights)
@@ -99,7 +99,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     return Model(
         name,
         FORMAT,
-        checkpoint=_checkpoint(name, file, weights, keys, state),
+        checkpoint=_checkpoint(name, weights, keys, state),
         signatures={"main": config.signature} if config is not None and config.signature is not None else {},
         layers=layers,
         training=training,
@@ -125,7 +125,7 @@ def training_words(training: Mapping[str, object]) -> dict[str, str]:
         rate = None
         if isinstance(settings, dict):
             rate = settings.get("learning_rate", settings.get("lr"))
-        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool) and abs(rate) < _MAX_RATE
         found["optimizer"] = f"{optimizer}, learning rate {rate:.6g}" if is_number else optimizer
     loss = training.get("loss")
     if isinstance(loss, dict):
@@ -155,9 +155,24 @@ def outside_risks(file: Hdf5) -> list[Risk]:
     return found
 
 
+def _group(file: Hdf5, name: str) -> Object | None:
+    """Return a group of the root, or None where there is none of that name."""
+    found = file.root.find(name)
+    if isinstance(found, Link):
+        return _object(file, found, name, "group")
+    return found if found is not None and found.is_group else None
+
+
 def _text(place: Object, name: str) -> str | None:
     attribute = place.attributes.get(name)
-    return None if attribute is None else attribute.text()
+    text = None if attribute is None else attribute.text()
+    if attribute is not None and text is None:
+        raise InputError(
+            f"{place.file.path}: `{name}` of `{place.name}` is no text but {attribute.dataspace.count:,} "
+            f"{attribute.datatype.title}",
+            evidence={"path": place.file.path, "name": name},
+        )
+    return text
 
 
 def _names(place: Object, name: str) -> list[str]:
@@ -257,7 +272,7 @@ def state_role(name: str, dataset: Dataset) -> Role:
     return "bookkeeping" if dataset.shape == () else "slot"
 
 
-def _checkpoint(path: str, file: Hdf5, weights: list[Stored], keys: list[str], state: list[Stored]) -> Checkpoint:
+def _checkpoint(path: str, weights: list[Stored], keys: list[str], state: list[Stored]) -> Checkpoint:
     variables: dict[str, VariableInfo] = {}
     datasets: dict[str, Dataset] = {}
     by_word: dict[str, list[str]] = {}
@@ -271,7 +286,6 @@ def _checkpoint(path: str, file: Hdf5, weights: list[Stored], keys: list[str], s
         serves = _served(item, by_word, variables) if role == "slot" else ""
         variables[key] = variable(key, item.dataset, role, serves=serves)
         datasets[key] = item.dataset
-    del file
 
     def tensor(name: str) -> Tensor:
         return as_tensor(datasets[name])

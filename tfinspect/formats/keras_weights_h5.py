@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "keras_weights_h5"
 _VARS = "vars"
+_LOOKED_AT = 64
 _CONTAINERS: Final = ("layers", "_layer_checkpoint_dependencies")
 _OPTIMIZER = "optimizer"
 _METRICS: Final = frozenset({"metrics", "_compile_metrics", "_metrics"})
@@ -74,7 +75,15 @@ class Found(NamedTuple):
 
 def is_vars(root: Object) -> bool:
     """Whether a file is laid out as Keras 3 lays out weights, told from the root alone."""
-    return any((link := root.links.get(name)) is not None and link.kind == "hard" for name in (_VARS, *_CONTAINERS))
+    own = root.find(_VARS)
+    if isinstance(own, Object):
+        return own.is_group
+    for name in _CONTAINERS:
+        container = root.find(name)
+        names = list(container.links)[:_LOOKED_AT] if isinstance(container, Object) else []
+        if isinstance(container, Object) and any(container.find(f"{n}/{_VARS}") is not None for n in names):
+            return True
+    return False
 
 
 def read(path: str | os.PathLike[str]) -> Model:

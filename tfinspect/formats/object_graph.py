@@ -7,6 +7,7 @@ to it, and which of them belong to an optimizer. It may have cycles, and objects
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,8 +18,9 @@ from tfinspect.formats._schema import message_class
 from tfinspect.ir.checkpoint import OBJECT_GRAPH, VALUE, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
+_ESCAPED = re.compile(r"(\.S|\.\.)")
 _MAX_DEPTH = 64  # of a path that is shown to a person
 _MAX_DIGITS = 9  # of a position in a list
 _LISTS = frozenset(
@@ -72,11 +74,44 @@ def describe(payload: bytes, keys: Container[str], path: str) -> Described:
         message = f"{path}: `{OBJECT_GRAPH}` is not a graph of objects ({len(payload):,} bytes)"
         return Described({}, {}, (InputError(message, evidence={"path": path}),))
     reader = _Reader(nodes, keys, path)
-    values = reader.values()
-    places = reader.places()
-    labels = _labels(values, places)
-    slots = reader.slots(values, labels)
+    labels = _labels(reader.values, reader.places())
+    slots = reader.slots(labels)
     return Described(labels, slots, reader.problems())
+
+
+def names_in_model(payload: bytes, keys: Iterable[str]) -> dict[str, str]:
+    """Name variables by the SavedObjectGraph of a SavedModel, which has the names where the checkpoint's graph is lost.
+
+    Args:
+        payload: the graph's bytes.
+        keys: the keys of the checkpoint: each is the path to its variable.
+
+    Returns:
+        Names by key, of the variables the paths lead to; a name that two of them have is left out.
+    """
+    try:
+        nodes = message_class("SavedObjectGraph").FromString(payload).nodes
+    except DecodeError:
+        return {}
+    children: dict[int, dict[str, int]] = {}
+    found = {}
+    for key in keys:
+        number = 0 if key.endswith(VALUE) and nodes else -1
+        for part in key.removesuffix(VALUE).split("/"):
+            if not 0 <= number < len(nodes):
+                break
+            if number not in children:
+                children[number] = {child.local_name: child.node_id for child in nodes[number].children}
+            number = children[number].get(_unescaped(part), -1)
+        if 0 <= number < len(nodes) and nodes[number].variable.name:
+            found[key] = nodes[number].variable.name
+    counts = Counter(found.values())
+    return {key: name for key, name in found.items() if counts[name] == 1}
+
+
+def _unescaped(part: str) -> str:
+    """Undo what keeps a name apart from the path it is in: `.S` is a slash, `..` a full stop."""
+    return "".join({".S": "/", "..": "."}.get(piece, piece) for piece in _ESCAPED.split(part))
 
 
 class _Place(NamedTuple):
@@ -89,40 +124,56 @@ class _Place(NamedTuple):
 
 
 class _Reader:
-    """Walks the nodes; what is out of range is counted and left out."""
+    """Walks the nodes; what is out of range is counted and left out.
+
+    Attributes:
+        values: what was saved, of those keys the checkpoint has.
+    """
 
     def __init__(self, nodes: Any, keys: Container[str], path: str) -> None:  # noqa: ANN401 - made at run time
-        self._nodes = list(nodes)
+        self._size = len(nodes)
         self._keys = keys
         self._path = path
         self._outside: list[str] = []
         self._unknown: list[str] = []
-        self._children = [
-            [(child.node_id, child.local_name) for child in node.children if self._within(child.node_id, number)]
-            for number, node in enumerate(self._nodes)
-        ]
+        self._children: list[list[tuple[int, str]]] = []
+        self.values: list[_Value] = []
+        self._optimizers: list[int] = []
+        self._slots: list[tuple[int, int]] = []  # slot, and the variable it serves
+        for number, node in enumerate(nodes):
+            self._take(number, node)
+
+    def _take(self, number: int, node: Any) -> None:  # noqa: ANN401 - made at run time
+        """Keep what is wanted of a node: each look at a message costs."""
+        children = []
+        for child in node.children:
+            place, name = child.node_id, child.local_name
+            if self._within(place, number):
+                children.append((place, name))
+                if name == "_iterations":
+                    self._optimizers.append(number)
+        self._children.append(children)
+        for value in node.attributes:
+            key = value.checkpoint_key
+            if key in self._keys:
+                self.values.append(_Value(number, value.name, value.full_name, key))
+            else:
+                self._unknown.append(key)
+        for slot in node.slot_variables:
+            own, served = slot.slot_variable_node_id, slot.original_variable_node_id
+            if self._within(own, number) and self._within(served, number):
+                self._slots.append((own, served))
 
     def _within(self, number: int, owner: int) -> bool:
-        if 0 <= number < len(self._nodes):
+        if 0 <= number < self._size:
             return True
         self._outside.append(f"object {owner:,} has object {number:,} below it")
         return False
 
-    def values(self) -> list[_Value]:
-        """Return what was saved, of those keys the checkpoint has."""
-        found = []
-        for number, node in enumerate(self._nodes):
-            for value in node.attributes:
-                if value.checkpoint_key in self._keys:
-                    found.append(_Value(number, value.name, value.full_name, value.checkpoint_key))
-                else:
-                    self._unknown.append(value.checkpoint_key)
-        return found
-
     def places(self) -> list[_Place | None]:
         """Return the cheapest, and then shortest, way to each object from the first."""
-        found: list[_Place | None] = [None] * len(self._nodes)
-        if not self._nodes:
+        found: list[_Place | None] = [None] * self._size
+        if not self._size:
             return found
         waiting: dict[int, list[tuple[int, _Place]]] = {0: [(0, _Place(-1, "", 0, 0))]}
         cost = 0
@@ -140,21 +191,20 @@ class _Reader:
             cost += 1
         return found
 
-    def slots(self, values: list[_Value], labels: Mapping[str, str]) -> dict[str, tuple[Role, str]]:
+    def slots(self, labels: Mapping[str, str]) -> dict[str, tuple[Role, str]]:
         """Return role and served key of every value that an optimizer keeps for itself."""
-        key_of = {value.node: value.key for value in values if value.attribute == "VARIABLE_VALUE"}
+        key_of = {value.node: value.key for value in self.values if value.attribute == "VARIABLE_VALUE"}
         found: dict[str, tuple[Role, str]] = {}
-        for number, node in enumerate(self._nodes):
-            for slot in node.slot_variables:
-                own, served = slot.slot_variable_node_id, slot.original_variable_node_id
-                if self._within(own, number) and self._within(served, number) and own in key_of:
-                    found[key_of[own]] = ("slot", key_of.get(served, ""))
+        for own, served in self._slots:
+            if own in key_of:
+                found[key_of[own]] = ("slot", key_of.get(served, ""))
+        for number in self._optimizers:
             names = {name: child for child, name in self._children[number]}
-            if "_iterations" in names and ("_variables" in names or "_trainable_variables" in names):
+            if "_variables" in names or "_trainable_variables" in names:
                 self._add_lists(names, key_of, found)
         by_name = {labels[key]: key for key in key_of.values() if key not in found and key in labels}
-        for key, (role, served) in found.items():
-            if not served:
+        for key, (role, known) in found.items():
+            if not known:
                 found[key] = (role, _served(labels.get(key, ""), by_name))
         return found
 
@@ -188,7 +238,7 @@ class _Reader:
         """Return at most one complaint of each kind."""
         found = []
         for count, what, first in (
-            (len(self._outside), f"points outside of its {len(self._nodes):,} objects", self._outside),
+            (len(self._outside), f"points outside of its {self._size:,} objects", self._outside),
             (len(self._unknown), "names keys that are not in the checkpoint", self._unknown),
         ):
             if count:

@@ -9,17 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.errors import CorruptFileError, FileMissingError, InputError, LimitError, UsageError
-from tfinspect.formats import _assets, _atomic, _fingerprint, _tags, checkpoint, graphdef, hub, metagraph, pbtxt
+from tfinspect.formats import (
+    _assets,
+    _atomic,
+    _fingerprint,
+    _tags,
+    checkpoint,
+    graphdef,
+    hub,
+    metagraph,
+    object_graph,
+    pbtxt,
+)
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._fingerprint import check_fingerprint
 from tfinspect.formats._problems import noted
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._tensor_proto import encode_shape
 from tfinspect.formats._wire import LEN, Cursor, len_header
+from tfinspect.ir.checkpoint import OBJECT_GRAPH
 from tfinspect.ir.graph import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
@@ -29,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_fingerprint", "read", "read_model", "read_variables", "write"]
 
-_META_GRAPHS, _GRAPH_DEF = 2, 2
+_META_GRAPHS, _GRAPH_DEF, _OBJECT_GRAPH = 2, 2, 7
 _SCHEMA_VERSION = 1
 _NAMES = ("saved_model.pb", "saved_model.pbtxt")
 _SERVE = "serve"
@@ -62,6 +74,8 @@ def read(path: str | os.PathLike[str], *, problems: list[TfinspectError] | None 
     if fingerprint is not None:
         facts["fingerprint"] = str(fingerprint)
     variables = noted(problems, lambda: read_variables(path))
+    if variables is not None and _is_nameless(variables):
+        variables = variables.labelled(_names(path, variables.variables))
     risks = (*model.risks, *_assets.risks(str(folder), model.assets))
     if problems is not None:
         problems.extend(_assets.missing(str(folder), model.assets, risks))
@@ -92,6 +106,26 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     if model.graph is not None:
         model.graph.source = Source(file.path, file.size, file.sha256)
     return replace(model, tag_sets=tag_sets)
+
+
+def _is_nameless(variables: Checkpoint) -> bool:
+    """Whether the names of the objects are lost: they stand in a shard."""
+    found = variables.variables
+    return OBJECT_GRAPH in found and not any(info.label for info in found.values())
+
+
+def _names(path: str | os.PathLike[str], keys: Iterable[str]) -> dict[str, str]:
+    """Return the names that the SavedModel itself has for the keys of its checkpoint."""
+    file = MappedFile(_file(path))
+    if _tags.is_text(file.view):
+        return {}
+    cursor = Cursor(file.view, file.path)
+    for number, kind, _, start, stop in cursor.fields(0, file.size, "SavedModel"):
+        if (number, kind) == (_META_GRAPHS, LEN):
+            for inner, wire, _, first, last in cursor.fields(start, stop, "MetaGraphDef"):
+                if (inner, wire) == (_OBJECT_GRAPH, LEN):
+                    return object_graph.names_in_model(bytes(file.view[first:last]), keys)
+    return {}
 
 
 def _for_serving(tag_sets: tuple[tuple[str, ...], ...]) -> int:

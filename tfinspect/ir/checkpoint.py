@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfinspect.errors import TfinspectError, VariableNotFoundError
@@ -90,29 +90,44 @@ class Checkpoint:
         self.faults = faults
         self._tensor = tensor
 
+    def labelled(self, labels: Mapping[str, str]) -> Checkpoint:
+        """Return the same checkpoint with other labels, by name; the rest keep theirs."""
+        variables = {
+            name: replace(info, label=labels[name]) if name in labels else info for name, info in self.variables.items()
+        }
+        return Checkpoint(self.path, self.format, variables, self._tensor, self.files, self.faults)
+
     def variable(self, name: str) -> VariableInfo:
         """Return what is known of a variable.
+
+        Args:
+            name: its name, or a label that no other variable has.
 
         Raises:
             VariableNotFoundError: the checkpoint has none of that name; carries near names.
         """
         found = self.variables.get(name)
-        if found is None:
-            raise VariableNotFoundError(
-                f"no variable named `{name}` in {self.path} ({len(self.variables):,} variables)",
-                name=name,
-                known=self.variables,
-            )
-        return found
+        if found is not None:
+            return found
+        labelled = [info for info in self.variables.values() if info.label == name and name]
+        if len(labelled) == 1:
+            return labelled[0]
+        labels = (info.label for info in self.variables.values() if info.label)
+        raise VariableNotFoundError(
+            f"no variable named `{name}` in {self.path} ({len(self.variables):,} variables)",
+            name=name,
+            known=[*self.variables, *labels],
+        )
 
     def tensor(self, name: str) -> Tensor:
         """Return a variable as a tensor whose value is read, and its checksum checked, when asked for.
 
+        It is found as by `variable`.
+
         Raises:
             VariableNotFoundError: the checkpoint has none of that name.
         """
-        self.variable(name)
-        return self._tensor(name)
+        return self._tensor(self.variable(name).name)
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Return the value of a variable.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.tensors import Tensor
@@ -49,10 +51,13 @@ class DenseHead:
     Attributes:
         layers: at least one; each takes as many features as the one before it gives.
         labels: names of the classes, in the order of the last layer's units; empty where they are not known.
+        made: what made it: `trunk`, `trunk_sha256`, `bottleneck` and `preprocessing` as `ir.features.Features.made` has
+            them, and how it was trained; empty where that is not recorded.
     """
 
     layers: tuple[DenseLayer, ...]
     labels: tuple[str, ...] = ()
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def features(self) -> int:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _SELF_CONTRADICTION = 1e-2  # no rounding makes that much noise: something in the model is random
 _GROSS_NOISE_FACTOR = 30.0
+_MOST_NUDGED = 0.04  # of the greatest tolerance: an estimate must not hide a weight that is one per cent off
 _CONSTANT_RTOL = 1e-3
 _MARGIN = 3.0
 _CONSTANT_ATOL = 1e-6
@@ -60,6 +61,7 @@ class Series:
         repeats: runs that were fed what an earlier run was fed already.
         reference_again: (run, array) of the reference in another variant, for some runs.
         candidate_again: the same of the candidate.
+        reference_nudged: (run, array) of the reference where it was fed values a few rounding steps away.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Series:
     repeats: frozenset[int] = frozenset()
     reference_again: Sequence[tuple[int, npt.NDArray[Any]]] = ()
     candidate_again: Sequence[tuple[int, npt.NDArray[Any]]] = ()
+    reference_nudged: Sequence[tuple[int, npt.NDArray[Any]]] = ()
 
 
 @np.errstate(all="ignore")  # infinities are found by looking for them, squares may overflow
@@ -174,19 +177,25 @@ def _is_unsteady(series: Series, *, rows: bool) -> bool:
 
 def _noise(series: Series, want: Sequence[Item], scales: Scales, precision: Precision, *, rows: bool) -> float:
     """Return the noise to reckon with, relative to the scale of an item: measured, and never less than rounding."""
-    noise = precision.floor * precision.epsilon * scales.magnitude
     own = {(item.run, item.row): scale for item, scale in zip(want, scales.own, strict=True)}
-    for side, repeated in (
-        (series.reference, series.reference_again),
-        (series.candidate, series.candidate_again),
-    ):
-        both = _again(side, repeated, rows=rows)
+
+    def between(side: Sequence[tuple[int, npt.NDArray[Any]]], again: Sequence[tuple[int, npt.NDArray[Any]]]) -> float:
+        both = _again(side, again, rows=rows)
         if both is None:
             return math.inf
         of_both = Scales(scales.typical, tuple(own[item.run, item.row] for item in both[0]), scales.magnitude)
         found = difference(*both, of_both)
-        noise = max(noise, math.inf if found.mismatched_nonfinite else found.rms)
-    return noise
+        return math.inf if found.mismatched_nonfinite else found.rms
+
+    noise = max(
+        precision.floor * precision.epsilon * scales.magnitude,
+        between(series.reference, series.reference_again),
+        between(series.candidate, series.candidate_again),
+    )
+    nudged = between(series.reference, series.reference_nudged)
+    if nudged > precision.most:  # that is no rounding: the graph rounds or compares what it is fed, and took a step
+        return noise
+    return max(noise, min(nudged, _MOST_NUDGED * precision.most))
 
 
 def _judge_floats(report: OutputReport, series: Series, override: Override | None) -> OutputReport:

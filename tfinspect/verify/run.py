@@ -6,6 +6,7 @@ The sides never meet before `judge`: `record` may run for both in threads of the
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tfinspect.ir.runner import Runner
     from tfinspect.verify.tolerance import Override
     from tfinspect.verify.weights import WeightsReport
+
+
+_NUDGED = "nudged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,13 @@ class Recording:
         subject: file and runtime.
         runs: one a feed.
         again: arrays of other variants by variant and run number, for the runtime's own noise.
+        nudged: arrays by run number for feeds some rounding steps away, for how far rounding carries.
     """
 
     subject: Subject
     runs: tuple[Run, ...]
     again: Mapping[str, Mapping[int, Mapping[str, npt.NDArray[Any]]]] = field(default_factory=dict)
+    nudged: Mapping[int, Mapping[str, npt.NDArray[Any]]] = field(default_factory=dict)
 
 
 def record(
@@ -95,6 +101,7 @@ def record(
     *,
     variants: Sequence[str] = ("default", "plain"),
     variant_runs: int = 3,
+    longest_sum: int = 0,
     path: str = "",
     sha256: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -108,6 +115,9 @@ def record(
         feeds: one mapping a run, in its own names.
         variants: the first runs over all feeds and is what is judged, the others only measure noise.
         variant_runs: how many feeds the other variants run over.
+        longest_sum: number of products that the longest sum in the model adds up (a column of a matrix, a filter).
+            Where given, some feeds are also run as far away as rounding in such a sum is worth, the root of its length
+            in steps: variants of a runtime that sum in the same order do not show how far rounding carries.
         path: the file, for the report.
         sha256: of that file.
         progress: called with (runs done, runs in all) after each.
@@ -118,9 +128,9 @@ def record(
     """
     default, *others = variants
     runs: list[Run] = []
-    again: dict[str, dict[int, Mapping[str, npt.NDArray[Any]]]] = {variant: {} for variant in others}
+    again: dict[str, dict[int, Mapping[str, npt.NDArray[Any]]]] = {}
     errors: list[RuntimeFailedError] = []
-    total = len(feeds) + min(variant_runs, len(feeds)) * len(others)
+    total = len(feeds) + min(variant_runs, len(feeds)) * (len(others) + bool(longest_sum))
     done = 0
     for feed in feeds:
         digest, shapes = _digest(feed.values()), tuple(np.shape(value) for value in feed.values())
@@ -137,16 +147,37 @@ def record(
     if errors and len(errors) == len(feeds) and not may_refuse:
         raise errors[0]
     answered = [number for number, run in enumerate(runs) if not run.refusal][:variant_runs]
-    for variant in others:
+    for variant in [*others, *([_NUDGED] if longest_sum else [])]:
+        again[variant] = {}
         for number in answered:
+            fed = _nudged(feeds[number], longest_sum, number) if variant == _NUDGED else feeds[number]
             try:
-                again[variant][number] = _named(fetches, runner.run(fetches, feeds[number], variant=variant))
+                answer = runner.run(fetches, fed, variant=default if variant == _NUDGED else variant)
+                again[variant][number] = _named(fetches, answer)
             except RuntimeFailedError:
                 break  # a variant may lack kernels (NCHW without oneDNN); less noise measured, a stricter tolerance
             done += 1
             if progress is not None:
                 progress(done, total)
-    return Recording(Subject(path, sha256, runner.runtime), tuple(runs), again)
+    off = again.pop(_NUDGED, {})
+    return Recording(Subject(path, sha256, runner.runtime), tuple(runs), again, off)
+
+
+def _nudged(feed: Mapping[str, npt.NDArray[Any]], longest_sum: int, seed: int) -> dict[str, npt.NDArray[Any]]:
+    """Return a feed whose floating-point values are off as two sums of that length are off from each other.
+
+    Each sum is off by about the root of its length in rounding steps, and two of them by root two more.
+    """
+    rng = np.random.default_rng(seed)
+    most = math.sqrt(2 * 3 * longest_sum)  # a uniform distribution reaches root three times its RMS
+    nudged = {}
+    for name, value in feed.items():
+        array = np.asarray(value)
+        if array.dtype.kind == "f":
+            steps = rng.uniform(-most, most, array.shape) * np.finfo(array.dtype).eps
+            array = (array * (1 + steps)).astype(array.dtype)
+        nudged[name] = array
+    return nudged
 
 
 def _named(fetches: Sequence[str], answer: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -275,4 +306,5 @@ def _series(
         [frozenset(shape[0] for shape in reference.runs[number].shapes if shape) for number in common],
         {number: reference.runs[number].shapes for number in common}, frozenset(repeats),
         again(reference, names[0]), again(candidate, names[1]),
+        [(n, arrays[names[0]]) for n, arrays in reference.nudged.items() if n in set(common) and names[0] in arrays],
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.cli.listings import show_stats, show_variables
+from tfinspect.cli.listings import read_stats, show_stats, show_variables
 from tfinspect.cli.options import Force, Json, Quiet, Verbose
 from tfinspect.cli.render import format_nbytes, json_values, plural
 from tfinspect.cli.terminal import Terminal, escape
@@ -93,7 +93,10 @@ def command(
     elif read:
         _print_values(terminal, opened, found)
     elif stats:
-        _print_stats(terminal, opened, found)
+        rows, failure = read_stats(terminal, opened, found)
+        show_stats(terminal, opened, rows)
+        if failure is not None:
+            raise failure
     else:
         show_variables(terminal, opened, found)
 
@@ -124,20 +127,6 @@ def _write(
         names = [variable.name for variable in found]
         terminal.json("vars-written/1", {"output": output, "nbytes": nbytes, "variables": names})
     terminal.note(f"wrote {output} ({plural(len(found), 'variable')}, {format_nbytes(nbytes)})")
-
-
-def _print_stats(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]) -> None:
-    from tfinspect.api import stats
-
-    rows = []
-    with terminal.progress(f"reading {plural(len(found), 'variable')}") as say:
-        for row in stats.each(checkpoint, found):
-            rows.append(row)
-            say(f"reading {plural(len(found), 'variable')}: {len(rows):,} done")
-    show_stats(terminal, checkpoint, rows)
-    failure = stats.failure(checkpoint.path, rows)
-    if failure is not None:
-        raise failure
 
 
 def _print_values(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]) -> None:
