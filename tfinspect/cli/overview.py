@@ -26,7 +26,9 @@ COMMANDS = {
     "freeze": Command("Change", "Turn a graph and its checkpoint into one self-contained graph"),
     "cut": Command("Change", "Split a graph at a bottleneck tensor"),
     "graft": Command("Change", "Put a trained head onto a trunk"),
+    "unfreeze": Command("Change", "Turn constants back into trainable variables of a SavedModel"),
     "train-head": Command("Learn", "Train a classifier on features, and measure it"),
+    "finetune": Command("Learn", "Train a trunk and its head together on photos"),
     "export": Command("Ship", "Write ONNX or a SavedModel, and prove that the numbers match"),
     "verify": Command("Ship", "Run two models on the same inputs and compare the outputs"),
 }

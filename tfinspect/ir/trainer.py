@@ -50,12 +50,14 @@ class Norm:
         mean: name of the Const node that holds the moving mean.
         variance: name of the Const node that holds the moving variance.
         channel_axis: place of the channels in the input's shape, -1 for the last.
+        depth: number of layers with weights between it and the bottleneck.
     """
 
     input: str
     mean: str
     variance: str
     channel_axis: int
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,14 +218,6 @@ def logits_of(trainer: Trainer, photos: Photos, batch: int, pool: ThreadPoolExec
     return np.concatenate(found)
 
 
-def probabilities(logits: Array) -> Array:
-    """Return the softmax of logits, in float64."""
-    import numpy as np
-
-    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True))
-
-
 def log_loss(logits: Array, labels: Sequence[int]) -> tuple[float, float]:
     """Return the mean cross-entropy and the accuracy."""
     import numpy as np
@@ -284,7 +276,6 @@ def run(
     Returns:
         Where it ended; `best` holds the result.
     """
-    names = None
     with ThreadPoolExecutor(2) as pool:
         if progress is None or not progress.state:
             progress = Progress(state=trainer.state())
@@ -299,11 +290,10 @@ def run(
         for number in range(len(progress.epochs) + 1, settings.epochs + 1):
             if _is_enough(progress, settings.patience):
                 break
-            names = f"epoch {number}/{settings.epochs}"
-            loss, right = _epoch(trainer, train, classes, settings, schedule, number, pool, lambda t: step(t))
+            loss, right = _epoch(trainer, train, classes, settings, schedule, number, pool, step)
             watched: tuple[float | None, float | None] = (None, None)
             if len(validation):
-                step(f"{names}, validation")
+                step(f"epoch {number}/{settings.epochs}, validation")
                 logits = logits_of(trainer, validation, settings.batch, pool)
                 watched = log_loss(logits, validation.labels)
             last = schedule.at(number * per_epoch - 1)
@@ -331,7 +321,7 @@ def _epoch(
     parts = batches(len(train), settings.batch, seed=settings.seed, epoch=number)
     done = (number - 1) * len(parts)
     losses = 0.0
-    right = 0
+    right = seen = 0
     for place, (images, labels) in enumerate(_made(train, parts, number, pool)):
         wanted = targets(labels, classes, settings.label_smoothing)
         loss, hits = trainer.step(images, wanted, schedule.at(done + place))
@@ -343,7 +333,8 @@ def _epoch(
             )
         losses += loss * len(labels)
         right += hits
-        step(f"epoch {number}/{settings.epochs}, step {place + 1}/{len(parts)}, loss {losses / max(1, right):.3f}")
+        seen += len(labels)
+        step(f"epoch {number}/{settings.epochs}, step {place + 1}/{len(parts)}, loss {losses / seen:.3f}")
     return losses / len(train), right
 
 

@@ -75,6 +75,7 @@ KINDS = {
         "tf2onnx", "tfinspect.runtimes._tf2onnx_child", ("tf2onnx", "tensorflow", "onnx"), "ONNX export", _PLAIN
     ),
     "trainer": Kind("trainer", "tfinspect.runtimes._train_child", ("tensorflow",), "fine-tuning"),
+    "unfreeze": Kind("unfreeze", "tfinspect.runtimes._unfreeze_child", ("tensorflow",), "unfreezing"),
 }
 
 

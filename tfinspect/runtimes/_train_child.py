@@ -94,15 +94,14 @@ class _Training:
             if "_class" in node.attr:
                 del node.attr["_class"]
             if node.name in names:
-                mapped[f"{node.name}:0"] = self.variables.add(node.name, _held(node))
+                mapped[f"{node.name}:0"] = self.variables.add(node.name, held_value(node))
         _graph_file.refuse_side_effects(proto, params["graph"], [params["bottleneck"]], [params["start"]])
         importer.import_graph_def(proto, input_map=mapped, name="trunk")
         graph = get_default_graph()
         self.start = graph.get_tensor_by_name(f"trunk/{params['start']}")
         self.bottleneck = graph.get_tensor_by_name(f"trunk/{params['bottleneck']}")
         self._updates = [
-            self._follow(graph.get_tensor_by_name(f"trunk/{norm['input']}"), norm, params["momentum"])
-            for norm in norms
+            self._follow(graph.get_tensor_by_name(f"trunk/{norm['input']}"), norm, params["momentum"]) for norm in norms
         ]
 
     def _follow(self, values: Any, norm: Mapping[str, Any], momentum: float) -> Any:  # noqa: ANN401
@@ -218,7 +217,7 @@ class _Training:
         self.variables.set(self.session, rest)
 
 
-def _held(node: Any) -> Array:  # noqa: ANN401 - a NodeDef
+def held_value(node: Any) -> Array:  # noqa: ANN401 - a NodeDef
     """Take the value out of a Const node, which becomes a Placeholder of the same name."""
     from tensorflow.python.framework.tensor_util import MakeNdarray
 

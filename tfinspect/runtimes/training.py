@@ -67,7 +67,5 @@ class ChildTrainer:
         """End the process: what it holds is of no use to anyone else."""
         _process.child(_KIND).stop()
 
-    def _call(
-        self, method: str, params: Mapping[str, object], arrays: Sequence[Array] = ()
-    ) -> tuple[Any, list[Array]]:
+    def _call(self, method: str, params: Mapping[str, object], arrays: Sequence[Array] = ()) -> tuple[Any, list[Array]]:
         return _process.child(_KIND).call(method, params, arrays, subject=self.subject)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from tfinspect.errors import NameNotFoundError, UsageError
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
-from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.tensors import Tensor
 from tfinspect.ir.trainer import Norm, Trainable
 from tfinspect.surgery._edges import constant_behind
@@ -23,11 +22,12 @@ from tfinspect.surgery.ops import EMBEDDINGS, LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Literal
+    from typing import Any, Literal
 
     import numpy.typing as npt
 
     from tfinspect.ir.graph import Graph, Node
+    from tfinspect.ir.refs import TensorRef
 
     Role = Literal["weights", "bias", "gamma", "beta", "parameter"]
 
@@ -76,7 +76,7 @@ def find_parameters(graph: Graph, starts: Sequence[TensorRef], ends: Sequence[Te
     weighted = {n.name for n in order if n.name in live and n.op in LAYERS and _constants(graph, n, live)}
     behind = _behind_layers(order, live, weighted)
     depths = _depths(order, live, weighted, [ref.name for ref in ends if ref.name in live])
-    statistics, roles, norms = _batch_norms(graph, [n for n in order if n.name in depths and n.name in live])
+    statistics, roles, norms = _batch_norms(graph, [n for n in order if n.name in live], depths)
     found: dict[str, Trainable] = {}
     after: dict[str, list[str]] = {}
     for node in order:
@@ -154,13 +154,15 @@ def _depths(order: Sequence[Node], live: set[str], weighted: set[str], ends: Seq
     return depths
 
 
-def _batch_norms(graph: Graph, nodes: Sequence[Node]) -> tuple[set[str], dict[str, Role], list[Norm]]:
+def _batch_norms(
+    graph: Graph, nodes: Sequence[Node], depths: Mapping[str, int]
+) -> tuple[set[str], dict[str, Role], list[Norm]]:
     """Return the constants that are statistics, the roles of the other parameters, and the norms themselves."""
     statistics: set[str] = set()
     roles: dict[str, Role] = {}
     norms = []
     for node in nodes:
-        match = match_batch_norm(graph, node) if len(node.data_inputs) > 1 else None
+        match = match_batch_norm(graph, node) if node.name in depths and len(node.data_inputs) > 1 else None
         if match is None:
             continue
         constants = {role: constant_behind(graph, ref) for role, ref in match.parameters.items()}
@@ -171,7 +173,8 @@ def _batch_norms(graph: Graph, nodes: Sequence[Node]) -> tuple[set[str], dict[st
             if constant is not None:
                 roles[constant.name] = "gamma" if role == "gamma" else "beta"
         if mean is not None and variance is not None:
-            norms.append(Norm(str(match.input), mean.name, variance.name, 1 if match.layout == "NCHW" else -1))
+            axis = 1 if match.layout == "NCHW" else -1
+            norms.append(Norm(str(match.input), mean.name, variance.name, axis, depths[node.name]))
     return statistics, roles, norms
 
 
@@ -231,7 +234,7 @@ def rates(parameters: Parameters, names: Sequence[str], decay: float) -> dict[st
     return {name: float(decay ** (depths[name] + 1)) for name in names}
 
 
-def with_values(graph: Graph, values: Mapping[str, npt.NDArray[object]]) -> Graph:
+def with_values(graph: Graph, values: Mapping[str, npt.NDArray[Any]]) -> Graph:
     """Return a graph in which constants have other values of the same type and shape; all else stays.
 
     Raises:
