@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tfinspect import formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.finetune_checkpoints import Checkpoints
-from tfinspect.api.finetune_photos import Album, gather
+from tfinspect.api.finetune_photos import Album, check_classes, gather
 from tfinspect.api.graft import Grafted, graft_model, read_head
 from tfinspect.api.labels import labels_path, read_labels
 from tfinspect.api.recipe import format_recipe, recipe_path
@@ -29,6 +29,7 @@ from tfinspect.learn.finetune import Settings, logits_of, run
 from tfinspect.learn.images import image_folder
 from tfinspect.learn.metrics import evaluate
 from tfinspect.learn.regime import regime
+from tfinspect.learn.split import splits
 from tfinspect.surgery.trainable import rates, with_values
 
 if TYPE_CHECKING:
@@ -172,6 +173,9 @@ def finetune(
     target = _free(output, force=force)
     photos = image_folder(folder)
     wanted = read_labels(labels) if labels is not None else ()
+    parts = splits([file.name for file in photos.files], validation=validation, test=test, salt=split_seed)
+    trained = {photos.classes[f.label] for f, part in zip(photos.files, parts, strict=True) if part == "train"}
+    check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
         trunk = open_trunk(graph, bottleneck, size=size, mean=mean, scale=scale, bgr=bgr)
         chosen = layers.of(trunk.graph, trunk.parameters)
@@ -189,8 +193,7 @@ def finetune(
             trainer = runtimes.trainer(task, str(folder)).__enter__()
         try:
             album = gather(
-                photos, classes, trunk.entry, trainer.features, settings,
-                validation=validation, test=test, split_seed=split_seed, listeners=tell,
+                photos, classes, trunk.entry, trainer.features, settings, parts=parts, listeners=tell
             )  # fmt: skip
             found = regime(album.features, where=str(folder), seed=settings.seed)
             tell.note(f"{found.name}: {found.advice}")

@@ -11,10 +11,9 @@ from tfinspect.ir.features import SPLITS, Features
 from tfinspect.learn.augment import Augmentation
 from tfinspect.learn.finetune import Photos
 from tfinspect.learn.photo_store import Entry, Store, load
-from tfinspect.learn.split import splits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -61,9 +60,7 @@ def gather(
     features: Callable[[Array], Array],
     settings: Settings,
     *,
-    validation: float,
-    test: float,
-    split_seed: str,
+    parts: Sequence[Split],
     listeners: Listeners,
 ) -> Album:
     """Decode all photos and compute their features.
@@ -74,9 +71,7 @@ def gather(
         entry: how they reach the trunk.
         features: what computes the features of a batch.
         settings: whether the training photos are augmented, and the seed.
-        validation: share that the training is watched on.
-        test: share that the result is judged on.
-        split_seed: of the split.
+        parts: to which each photo belongs.
         listeners: whom to tell.
 
     Raises:
@@ -85,7 +80,6 @@ def gather(
     """
     import numpy as np
 
-    parts = splits([file.name for file in folder.files], validation=validation, test=test, salt=split_seed)
     number = {name: classes.index(name) for name in folder.classes}
     shape = (*entry.size, entry.recipe.channels)
     spare = (round(entry.size[0] * _SPARE), round(entry.size[1] * _SPARE))
@@ -117,7 +111,7 @@ def gather(
             waiting.clear()
     if waiting:
         rows.append(features(np.stack(waiting)))
-    _check(folder, labels["train"], classes, len(skipped))
+    check_classes(folder, {classes[number] for number in labels["train"]}, classes, skipped=len(skipped))
     digest = hashlib.sha256()
     for file, part in files:
         digest.update(f"{file.name}\0{part}\n".encode())
@@ -151,8 +145,19 @@ def _augmented(store: Store, labels: Sequence[int], entry: Entry, seed: int) -> 
     return Photos(view, labels)
 
 
-def _check(folder: ImageFolder, train: Sequence[int], classes: Sequence[str], skipped: int) -> None:
-    missing = [name for number, name in enumerate(classes) if number not in set(train)]
+def check_classes(folder: ImageFolder, trained: Collection[str], classes: Sequence[str], *, skipped: int = 0) -> None:
+    """Refuse a split that leaves a class without a training photo.
+
+    Args:
+        folder: the photos.
+        trained: classes that have one.
+        classes: all of them.
+        skipped: photos that could not be read.
+
+    Raises:
+        UsageError: one has none.
+    """
+    missing = [name for name in classes if name not in trained]
     if not missing:
         return
     why = f" ({counted(skipped, 'photo')} could not be read)" if skipped else ""

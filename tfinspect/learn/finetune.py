@@ -344,4 +344,4 @@ def _is_enough(progress: Progress, patience: int) -> bool:
 
 def _variables(state: dict[str, Array]) -> dict[str, Array]:
     """Return the values of a state that belong to the model: not those of the optimizer."""
-    return {name: value for name, value in state.items() if ":" not in name or name.startswith(":head/")}
+    return {name: value for name, value in state.items() if ":" not in name.removeprefix(":head/")}

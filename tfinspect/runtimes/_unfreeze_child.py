@@ -1,4 +1,4 @@
-"""What the `unfreeze` child serves: a frozen graph as a TF2 SavedModel with variables, written and loaded by TensorFlow."""
+"""What the `unfreeze` child serves: a frozen graph as a SavedModel with variables, written and loaded by TensorFlow."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def check(params: Mapping[str, Any], arrays: list[Array]) -> tuple[Any, list[Arr
     gradients = tape.gradient(total, variables)
     if len(variables) != params["count"]:
         raise RuntimeFailedError(f"the SavedModel has {len(variables)} trainable variables, not {params['count']}")
-    reached, zero, missed = [], [], []
+    reached: list[str] = []
+    zero: list[str] = []
+    missed: list[str] = []
     for variable, gradient in zip(variables, gradients, strict=True):
         name = variable.name.removesuffix(":0")
         if gradient is None:
