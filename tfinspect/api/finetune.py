@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tfinspect.api.load import PathLike
+    from tfinspect.ir.features import Split
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
@@ -124,6 +125,7 @@ def finetune(
     validation: float = 0.1,
     test: float = 0.1,
     split_seed: str = "",
+    split: Callable[[str], Split] | None = None,
     size: tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
@@ -150,6 +152,7 @@ def finetune(
         validation: share of photos that training is watched on.
         test: share of photos that the result is judged on.
         split_seed: another text gives another split.
+        split: says of a photo's name which part it belongs to, instead of the three above.
         size: (height, width) of images.
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
@@ -173,7 +176,8 @@ def finetune(
     target = _free(output, force=force)
     photos = image_folder(folder)
     wanted = read_labels(labels) if labels is not None else ()
-    parts = splits([file.name for file in photos.files], validation=validation, test=test, salt=split_seed)
+    by_hash = splits([file.name for file in photos.files], validation=validation, test=test, salt=split_seed)
+    parts = by_hash if split is None else tuple(split(file.name) for file in photos.files)
     trained = {photos.classes[f.label] for f, part in zip(photos.files, parts, strict=True) if part == "train"}
     check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
