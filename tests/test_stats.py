@@ -352,9 +352,9 @@ def labelled(*said: tuple[str, str]) -> tuple[Checkpoint, list[VariableInfo]]:
     ("said", "titles", "cells"),
     [
         ([("", ""), ("", "")], "", [[], []]),
-        ([("dense/kernel", ""), ("", "")], "KEY", [["dense/kernel", ""], ["", ""]]),
-        ([("", ""), ("", "v0")], "OF", [["", ""], ["", "v0"]]),
-        ([("a", ""), ("b", "v0")], "OF KEY", [["a", ""], ["b", "v0"]]),
+        ([("dense/kernel", ""), ("", "")], "KEY", [["dense/kernel"], []]),
+        ([("", ""), ("", "v0")], "OF", [[], ["", "v0"]]),
+        ([("a", ""), ("b", "v0")], "OF KEY", [["a"], ["b", "v0"]]),
     ],
 )
 def test_labels_and_what_slots_serve(said: list[tuple[str, str]], titles: str, cells: list[list[str]]) -> None:

@@ -133,7 +133,7 @@ def test_chosen_ones_alone(call: Caller, tmp_path: Path) -> None:
     answer = call("vars", "training", "--match", "conv/weights", "-o", out, "--force", "--json").answer
     assert answer == {
         "schema": "tfinspect/vars-written/1", "output": str(out), "nbytes": out.stat().st_size,
-        "variables": ["conv/weights"],
+        "variables": ["conv/weights"], "left_out": [],
     }  # fmt: skip
     two = call("vars", "training", "--read", "conv/beta", "--read", "conv/weights", "-o", out, "-f")
     assert two.status == 0
@@ -169,7 +169,7 @@ def test_what_a_file_cannot_hold_is_named(call: Caller, tmp_path: Path) -> None:
     assert "hint: write them as .safetensors: " in done.err
     names = ["_CHECKPOINTABLE_OBJECT_GRAPH", "w"]
     write_bundle(tmp_path / "o", {names[0]: np.array(b"graph", object), "w": np.zeros(2, "f4")})
-    done = call("vars", tmp_path / "o", "-o", tmp_path / "o.safetensors")
+    done = call("vars", tmp_path / "o", "--match", "*", "-o", tmp_path / "o.safetensors")
     hint = done.err.splitlines()[-1]
     assert hint == f"hint: leave them out: tfinspect vars {tmp_path}/o --role weight -o {tmp_path}/o.safetensors"
     assert call(*hint.split("tfinspect ")[1].split()).status == 0
@@ -398,3 +398,16 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, suffix: str) -> None:
 def test_the_fixture_is_what_its_script_writes(tmp_path: Path) -> None:
     runpy.run_path(str(FIXTURES / "make_safetensors.py"))["write"](tmp_path)
     assert (tmp_path / "weights.safetensors").read_bytes() == (FIXTURES / "weights.safetensors").read_bytes()
+
+
+def test_a_whole_object_checkpoint_goes_out_without_the_text_about_its_objects(tmp_path: Path, call: Caller) -> None:
+    target = tmp_path / "w.safetensors"
+    done = call("vars", "objects", "-o", target)
+    assert done.status == 0, done.err
+    assert done.err.splitlines()[0] == (
+        "left out _CHECKPOINTABLE_OBJECT_GRAPH: a record of the trainer, which has no place there"
+    )
+    expected = set(formats.read_checkpoint(FIXTURES / "objects").variables) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    assert set(formats.read_checkpoint(target).variables) == expected
+    named = call("vars", "objects", "--read", "_CHECKPOINTABLE_OBJECT_GRAPH", "-o", tmp_path / "x.safetensors")
+    assert named.status == 4

@@ -80,6 +80,8 @@ def survey(path: PathLike) -> Survey | None:
     top = os.fspath(path)
     if not os.path.isdir(top):  # noqa: PTH112 - as in `formats.identify`
         return None
+    if _holds_model(Path(top)):  # whole or broken, it is a model
+        return None
     row = _row(top)
     if row is not None and row.kinds != ("checkpoint",):
         return None

@@ -35,6 +35,18 @@ def check_name(output: str | os.PathLike[str]) -> str:
     return suffix
 
 
+def without_records(
+    variables: Sequence[VariableInfo], output: str | os.PathLike[str]
+) -> tuple[list[VariableInfo], list[VariableInfo]]:
+    """Part what a whole checkpoint is written as from the trainer's records that the output has no type for.
+
+    Those are texts about the objects that were saved, such as the object graph; no value of the model is among them.
+    """
+    holds = _HOLDS[check_name(output)]
+    left = [v for v in variables if v.role == "bookkeeping" and not holds(v.dtype)]
+    return [v for v in variables if v not in left], left
+
+
 def write(
     checkpoint: Checkpoint,
     variables: Sequence[VariableInfo],

@@ -141,21 +141,26 @@ def _figures(terminal: Terminal, row: StatsRow) -> tuple[str, ...]:
 def _said_of(terminal: Terminal, found: Sequence[VariableInfo]) -> tuple[list[str], list[str], list[tuple[str, ...]]]:
     """Return the names, and titles and cells of the columns for labels and what slots serve.
 
-    A terminal calls variables what people call them, and keys come last; a pipe has the keys first, and both columns or
-    none, so that they can be told apart.
+    A terminal calls variables what people call them, and keys come last. A pipe has the keys first; label, and what a
+    slot serves, come last and are left off where a row ends without them.
     """
     names = [v.name for v in found]
     labels, serves = any(v.label for v in found), any(v.serves for v in found)
     if not (labels or serves):
         return names, [], []
     if not terminal.is_tty:
-        return names, ["LABEL", "OF"], [(v.label, v.serves) for v in found]
+        return names, [], [(v.label, v.serves) if v.serves else (v.label,) if v.label else () for v in found]
     label_of = {v.name: v.label for v in found if v.label}
-    served = [label_of.get(v.serves, v.serves) for v in found]
-    if not labels:
-        return names, ["OF"], [(one,) for one in served]
     called = [label_of.get(name, name) for name in names]
-    if not serves:
+    # what is named after the variable it serves need not say so once more
+    served = [
+        "" if not v.serves or name.startswith(f"{one}/") else one
+        for v, name in zip(found, called, strict=True)
+        for one in (label_of.get(v.serves, v.serves),)
+    ]
+    if not labels:
+        return (names, ["OF"], [(one,) for one in served]) if any(served) else (names, [], [])
+    if not any(served):
         return called, ["KEY"], [(name,) for name in names]
     return called, ["OF", "KEY"], list(zip(served, names, strict=True))
 

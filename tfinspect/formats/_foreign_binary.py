@@ -54,13 +54,6 @@ def _pickled(head: bytes, _: int) -> Kind | None:
     return None
 
 
-def _safetensors(head: bytes, size: int) -> Kind | None:
-    length = int.from_bytes(head[:8], "little")
-    if head[8:10] == b'{"' and 0 < length <= size - 8:
-        return Kind("a safetensors file: weights without a graph", "name the model that the weights belong to")
-    return None
-
-
 def _records(head: bytes, size: int) -> Kind | None:
     """Records of TensorFlow: a length, its masked checksum, the bytes and theirs."""
     if len(head) < _RECORD_HEADER_NBYTES:
@@ -120,5 +113,5 @@ def _keras_metadata(head: bytes, _: int) -> Kind | None:
 
 
 _TESTS: Final[tuple[Callable[[bytes, int], Kind | None], ...]] = (
-    _pickled, _safetensors, _records, _mxnet, _nd4j, _keras_metadata, _caffe, _darknet,
+    _pickled, _records, _mxnet, _nd4j, _keras_metadata, _caffe, _darknet,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -9,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 from tfinspect.errors import UnsupportedFeatureError, counted
 from tfinspect.formats import _tflite_schema as schema
 from tfinspect.formats._collector import held_back
-from tfinspect.formats._file import MappedFile
+from tfinspect.formats._file import MappedFile, open_regular
 from tfinspect.formats._flatbuffers import Buffer, Table
-from tfinspect.formats._foreign_archives import zip_names
 from tfinspect.formats._tflite_options import Options
 from tfinspect.formats._tflite_tensors import Stored, value_of
 from tfinspect.formats._unique import UniqueNames
@@ -25,7 +26,6 @@ from tfinspect.ir.risks import Risk
 from tfinspect.ir.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     from tfinspect.ir.shapes import Shape
@@ -222,8 +222,18 @@ class _Reader:
                 metadata.append(name)
         facts["metadata"] = ", ".join(metadata)
         if b"PK\x05\x06" in bytes(self._file.view[-_ZIP_TAIL_NBYTES:]):
-            facts["associated_files"] = ", ".join(zip_names(self._file.path) or ())
+            facts["associated_files"] = ", ".join(_appended(self._file.path))
         return {key: value for key, value in facts.items() if value}
+
+
+def _appended(path: str) -> list[str]:
+    """Return the names in a zip archive appended to a model, as its metadata tool does; nothing is unpacked."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:  # it knows that offsets count from where the archive begins
+                return archive.namelist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+            return []
 
 
 def _op(table: Table) -> str:

@@ -89,7 +89,7 @@ def command(
     else:
         found = listing.variables(opened, match=match, role=None if role is None else role.value)
     if output is not None:
-        _write(terminal, opened, found, output, force=force)
+        _write(terminal, opened, found, output, whole=not read and match is None, force=force)
     elif read:
         _print_values(terminal, opened, found)
     elif stats:
@@ -116,16 +116,20 @@ def _check_flags(
 
 
 def _write(
-    terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo], output: str, *, force: bool
+    terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo], output: str, *, whole: bool, force: bool
 ) -> None:
     from tfinspect.api import weights_out
 
+    found, left_out = weights_out.without_records(found, output) if whole else (found, [])
     total = format_nbytes(sum(variable.nbytes for variable in found))
     with terminal.phase(f"writing {plural(len(found), 'variable')}, {total}"):
         nbytes = weights_out.write(checkpoint, found, output, force=force)
     if terminal.json_mode:
         names = [variable.name for variable in found]
-        terminal.json("vars-written/1", {"output": output, "nbytes": nbytes, "variables": names})
+        content = {"output": output, "nbytes": nbytes, "variables": names, "left_out": [v.name for v in left_out]}
+        terminal.json("vars-written/1", content)
+    for record in left_out:
+        terminal.note(f"left out {record.name}: a record of the trainer, which has no place there")
     terminal.note(f"wrote {output} ({plural(len(found), 'variable')}, {format_nbytes(nbytes)})")
 
 
