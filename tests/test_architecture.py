@@ -93,6 +93,7 @@ LIGHT = [
     ["freeze", "training/model.ckpt-3", "--outputs", "softmax", "-o", "{tmp}/frozen.pb"],
     ["cut", "inception_tiny.pb", "--bottleneck", "pool_3/_reshape", "-o", "{tmp}/trunk.pb"],
     ["graft", "inception_tiny.pb", "--bottleneck", "pool_3/_reshape", "--head", "head.npz", "-o", "{tmp}/g.pb"],
+    ["train-head", "features.npz", "-o", "{tmp}/h.npz"],
 ]
 
 

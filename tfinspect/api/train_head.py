@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tfinspect.learn.regime import Regime
     from tfinspect.learn.train import Trained
 
+__all__ = ["Settings", "TrainedHead", "train_head", "train_head_file"]
+
 _KEPT: Final = ("trunk", "trunk_sha256", "bottleneck", "preprocessing")
 _SUFFIX: Final = ".npz"
 _BESIDE: Final = ("metrics.json", "mistakes.tsv", "curves.png", "confusion.png", "roc.png")

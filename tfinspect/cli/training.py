@@ -111,7 +111,7 @@ def _rows(done: TrainedHead) -> list[list[str]]:
             continue
         rows.append([part, _ALL, images, _full(found["accuracy"]), "", _full(found["f1"]), _full(found["roc_auc"])])
         for row in found["per_class"]:
-            values = (_full(row[key]) for key in ("recall", "precision", "f1", "roc_auc"))
+            values = [_full(row[key]) for key in ("recall", "precision", "f1", "roc_auc")]
             rows.append([part, row["name"], str(row["support"]), *values])
     return rows
 

@@ -66,7 +66,7 @@ def minimise(
         if rate >= 0:  # rounding has eaten the curvature: begin anew
             pairs.clear()
             direction, rate = -slope, -float(slope @ slope)
-        first = 1.0 if pairs else min(1.0, 1.0 / float(np.abs(slope).sum()))
+        first = 1.0 if pairs else min(1.0, 1.0 / float(slope @ slope) ** 0.5)
         step = _search(function, point, value, direction, rate, first)
         if step is None:
             return Minimum(point, value, number, converged=False)

@@ -105,10 +105,12 @@ def roc(outputs: Array, positive: Array, classes: Sequence[str], areas: Sequence
     pane = figure.subplots()
     pane.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
     few = len(classes) <= _LEGEND
+    drawn = 0
     for i, name in enumerate(classes):
         found = roc_curve(outputs[:, i], positive[:, i])
         if found is None:
             continue
+        drawn += 1
         label = f"{_name(name)}  {areas[i]:.3f}" if few else None
         pane.plot(*found, linewidth=1.5, label=label, color=None if few else _BLUE, alpha=1.0 if few else 0.3)
     pane.set_xlabel("share of other images that are called it")
@@ -116,7 +118,7 @@ def roc(outputs: Array, positive: Array, classes: Sequence[str], areas: Sequence
     pane.set_aspect("equal")
     pane.grid(alpha=0.25)
     pane.set_title(title)
-    if few:
+    if few and drawn:
         pane.legend(frameon=False, loc="lower right", title="area under the curve")
     return _png(figure)
 

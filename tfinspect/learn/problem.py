@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-_DOUBLE_NBYTES: Final = 1 << 29  # features that take more than this as float64 stay float32
+_DOUBLE_NBYTES: Final = 1 << 25  # features that take more than this as float64 stay float32
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ NEAR: Final = 0.5
 Suggestion = Literal["head", "finetune-top", "earlier-features", "finetune-all"]
 
 _PROBE_L2: Final = 0.05
-_PROBE_IMAGES: Final = 5000  # more tell nothing new
+_PROBE_IMAGES: Final = 2000  # more tell nothing new
 _LEAST: Final = 2  # images of the smallest class without which nothing can be held out
 
 _WORDS: Final[dict[Suggestion, str]] = {

@@ -25,7 +25,7 @@ ITERATIONS: Final = 1000
 """Most steps, where the settings name no other number."""
 
 _FOLDS: Final = 5
-_ENOUGH_WATCHED: Final = 1000  # validation images that choose a penalty by themselves
+_ENOUGH_WATCHED: Final = 200  # validation images that choose a penalty by themselves
 _WORSE: Final = 3  # penalties in a row that do worse: weaker ones are not tried
 _BIAS_L2: Final = 1e-8  # keeps the bias finite of a class that has no image
 _TOLERANCE: Final = 1e-5

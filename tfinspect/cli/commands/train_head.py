@@ -121,9 +121,8 @@ def command(
       Two hidden layers, trained by hand
         $ tfinspect train-head flowers.npz -o head.npz --hidden 256 --hidden 64 --dropout 0.5 --learning-rate 3e-4
     """  # noqa: D301 - \b is click's mark
-    from tfinspect.api.train_head import train_head_file
+    from tfinspect.api.train_head import Settings, train_head_file
     from tfinspect.cli.training import show_trained, tell_trained, trained_json
-    from tfinspect.learn.settings import Settings
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     settings = Settings(
