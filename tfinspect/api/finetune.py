@@ -25,7 +25,7 @@ from tfinspect.ir.head import DenseHead, DenseLayer
 from tfinspect.ir.tensors import Tensor
 from tfinspect.ir.trainer import Task, head_name
 from tfinspect.learn import dense
-from tfinspect.learn.finetune import Settings, logits_of, run
+from tfinspect.learn.finetune import Epoch, Settings, logits_of, run
 from tfinspect.learn.images import image_folder
 from tfinspect.learn.metrics import evaluate
 from tfinspect.learn.regime import regime
@@ -44,11 +44,12 @@ if TYPE_CHECKING:
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
     from tfinspect.ir.trainer import Trainer
-    from tfinspect.learn.finetune import Epoch
     from tfinspect.learn.preprocess import Recipe
     from tfinspect.learn.regime import Regime
 
     Array = npt.NDArray[Any]
+
+__all__ = ["Epoch", "Listeners", "Settings", "Tuned", "finetune"]
 
 _CHECKED: Final = 64  # photos on which the written graph must give what training measured
 _TOLERANCE: Final = 1e-3  # of a probability; the same kernels computed both, in batches of another size

@@ -11,9 +11,8 @@ from tfinspect.cli.render import plural, spec_json
 from tfinspect.ir.features import SPLITS
 
 if TYPE_CHECKING:
-    from tfinspect.api.finetune import Tuned
+    from tfinspect.api.finetune import Epoch, Tuned
     from tfinspect.cli.terminal import Terminal
-    from tfinspect.learn.finetune import Epoch
 
 
 def tell_epoch(terminal: Terminal, epoch: Epoch, epochs: int) -> None:

@@ -124,13 +124,12 @@ def command(
     Examples:
       Flowers on MobileNet, all layers
         $ tfinspect finetune mobilenet.pb flowers/ --bottleneck MobilenetV1/Logits/AvgPool_1a/AvgPool -o flowers.pb
-      Only what comes after a tensor, from a head that is trained already
-        $ tfinspect finetune inception.pb flowers/ --bottleneck pool_3/_reshape --from mixed_8/join --head head.npz -o flowers.pb
-    """  # noqa: D301, E501 - \b is click's mark; commands stand in one line
-    from tfinspect.api.finetune import Listeners, finetune
+      Only what comes after a tensor
+        $ tfinspect finetune inception.pb flowers/ --bottleneck pool_3/_reshape --from mixed_8/join -o flowers.pb
+    """  # noqa: D301, E501 - \b is click's mark
+    from tfinspect.api.finetune import Listeners, Settings, finetune
     from tfinspect.api.trunk_parameters import Layers
     from tfinspect.cli.tuning import show_tuned, tell_epoch, tuned_json
-    from tfinspect.learn.finetune import Settings
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     settings = Settings(
