@@ -126,7 +126,7 @@ def command(
         $ tfinspect finetune mobilenet.pb flowers/ --bottleneck MobilenetV1/Logits/AvgPool_1a/AvgPool -o flowers.pb
       Only what comes after a tensor
         $ tfinspect finetune inception.pb flowers/ --bottleneck pool_3/_reshape --from mixed_8/join -o flowers.pb
-    """  # noqa: D301, E501 - \b is click's mark
+    """  # noqa: D301 - \b is click's mark
     from tfinspect.api.finetune import Listeners, Settings, finetune
     from tfinspect.api.trunk_parameters import Layers
     from tfinspect.cli.tuning import show_tuned, tell_epoch, tuned_json
