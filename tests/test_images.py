@@ -159,7 +159,7 @@ def test_a_huge_image_is_refused_before_memory_is_taken() -> None:
         images.decode(header, "huge.png")
     bitmap = bytearray(_saved("RGB", "BMP"))
     bitmap[18:26] = (60_000).to_bytes(4, "little") * 2
-    with pytest.raises(LimitError, match=r"^huge.bmp: image size \(3600000000 pixels\) exceeds limit"):
+    with pytest.raises(LimitError, match=r"^huge.bmp has more than 100,000,000 pixels, and is not decoded$"):
         images.decode(bytes(bitmap), "huge.bmp")
     bitmap[18:26] = (12_000).to_bytes(4, "little") * 2
     with pytest.raises(

@@ -59,7 +59,7 @@ _HANDLES = (None, DType.RESOURCE, DType.VARIANT)
 
 
 @dataclass(frozen=True, slots=True)
-class _Convertible:
+class Convertible:
     """A graph ready for the converter.
 
     Attributes:
@@ -134,7 +134,7 @@ def export_onnx(
     terms = Terms(seed=seed, rtol=rtol, atol=atol, inputs_from=inputs_from, require=require, force=force, phase=phase)
     with phase("reading the graph"):
         ready = prepare(found, inputs=inputs, outputs=outputs, settings=settings, at_pixels=True)
-        convertible = _convertible(ready, batch)
+        convertible = convertible_graph(ready, batch)
     large = sum(t.size for t in _constants(ready.graph).values()) > _LARGE_PARAMETERS
     with phase("choosing test inputs"), proof.hint_at_shapes(ready.inputs):
         feeds, fed = proof.choose_feeds(
@@ -149,7 +149,7 @@ def export_onnx(
     def write(staged: Path, reference: Reference) -> Candidate:
         with phase("converting (TensorFlow and tf2onnx are loading)"):
             metadata = _metadata(found, reference)
-            conversions.append(_convert(convertible, ready.outputs, staged, target, opset, metadata, found.path))
+            conversions.append(convert_graph(convertible, ready.outputs, staged, target, opset, metadata, found.path))
         with phase("checking the ONNX file"):
             runtimes.check_onnx(staged)
             written = onnx_format.read(staged)
@@ -187,8 +187,17 @@ def export_onnx(
     )
 
 
-def _convertible(ready: Prepared, batch: str | None) -> _Convertible:
-    """Bring a graph to what the converter knows, with the large weights apart."""
+def convertible_graph(ready: Prepared, batch: str | None) -> Convertible:
+    """Bring a graph to what the converter knows, with the large weights apart.
+
+    Args:
+        ready: the graph.
+        batch: "dynamic" or a number, for the first dimension of every input; None keeps the graph's own.
+
+    Raises:
+        UsageError: `batch` is neither, or no input has a batch dimension.
+        UnsupportedOpsError: an op that no converter knows.
+    """
     ends = [spec.ref for spec in ready.outputs]
     plain, in_bytes = fold_dequantize(ready.graph)
     graph, notes = modernize(plain)
@@ -206,7 +215,7 @@ def _convertible(ready: Prepared, batch: str | None) -> _Convertible:
     resized = {spec.ref: spec for spec in sized}
     inputs = tuple(resized.get(new.ref, new) for _, new in held)
     graph, weights = externalize(prune(graph, ends), keep=ends)
-    return _Convertible(graph, weights, inputs, tuple(notes), plain, tuple(folds))
+    return Convertible(graph, weights, inputs, tuple(notes), plain, tuple(folds))
 
 
 def _notes(ready: Prepared) -> list[str]:
@@ -230,8 +239,8 @@ def _metadata(model: Model, reference: Reference) -> dict[str, str]:
     }
 
 
-def _convert(
-    convertible: _Convertible,
+def convert_graph(
+    convertible: Convertible,
     outputs: Sequence[TensorSpec],
     staged: Path,
     target: Path,
@@ -239,6 +248,22 @@ def _convert(
     metadata: Mapping[str, str],
     source: str,
 ) -> Conversion:
+    """Convert a graph to ONNX.
+
+    Args:
+        convertible: the graph.
+        outputs: what it gives.
+        staged: the file to write.
+        target: the name it will have.
+        opset: of the file; None for what the converter knows best.
+        metadata: goes into the file.
+        source: what the graph is called in messages.
+
+    Raises:
+        UnsupportedOpsError: ONNX has no word for an op, which is named.
+        RuntimeUnavailableError: the converter is not installed.
+        RuntimeFailedError: it refused.
+    """
     with tempfile.TemporaryDirectory(prefix="tfinspect-") as folder:
         graph, weights = Path(folder, "candidate.pb"), Path(folder, "weights")
         formats.write_graph(convertible.graph, graph)
@@ -296,7 +321,7 @@ def _pair(ready: Prepared, ref: TensorRef, written: onnx_format.OnnxFile) -> Pai
     return verify_run.Pair(str(ref), str(ref), feeding, proof.producing_op(ready.graph, ref))
 
 
-def _weights(convertible: _Convertible, written: onnx_format.OnnxFile, reference: Reference) -> WeightsReport:
+def _weights(convertible: Convertible, written: onnx_format.OnnxFile, reference: Reference) -> WeightsReport:
     """Account for every weight of the file, by value: what was folded keeps its name, so names prove nothing.
 
     Where that is not enough, TensorFlow computes what depends on constants alone, and folds are recomputed.

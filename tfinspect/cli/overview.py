@@ -27,6 +27,7 @@ COMMANDS = {
     "cut": Command("Change", "Split a graph at a bottleneck tensor"),
     "graft": Command("Change", "Put a trained head onto a trunk"),
     "unfreeze": Command("Change", "Turn constants back into trainable variables of a SavedModel"),
+    "features": Command("Learn", "Compute the bottleneck features of a folder of photos"),
     "train-head": Command("Learn", "Train a classifier on features, and measure it"),
     "finetune": Command("Learn", "Train a trunk and its head together on photos"),
     "export": Command("Ship", "Write ONNX or a SavedModel, and prove that the numbers match"),

@@ -9,6 +9,7 @@ import math
 import os
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -18,9 +19,26 @@ from tfinspect.formats import _atomic
 from tfinspect.formats._file import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """An array that is never in memory as a whole: parts of its first dimension, one after the other."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    parts: Iterable[npt.NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements."""
+        import numpy as np
+
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first day a zip archive knows
 _MAX_RATIO = 1000
@@ -125,7 +143,9 @@ def read_json(path: str, arrays: Mapping[str, npt.NDArray[Any]], key: str) -> di
     return content
 
 
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]], *, force: bool = False) -> int:
+def write_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any] | Pieces], *, force: bool = False
+) -> int:
     """Write an archive, whole or not at all, and return its size in bytes; the same arrays give the same bytes.
 
     Raises:
@@ -141,7 +161,17 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[
     return target.stat().st_size
 
 
-def dump_arrays(out: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def _write_pieces(file: IO[bytes], array: Pieces) -> None:
+    import numpy as np
+
+    dtype = np.dtype(array.dtype)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in array.parts:
+        file.write(np.ascontiguousarray(part, dtype).data)
+
+
+def dump_arrays(out: IO[bytes], arrays: Mapping[str, npt.NDArray[Any] | Pieces]) -> None:
     """Write an archive into an open file; the same arrays give the same bytes."""
     import numpy as np
 
@@ -150,4 +180,7 @@ def dump_arrays(out: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
             member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
             member.file_size = array.nbytes + _MAX_HEADER_NBYTES  # so that zipfile knows if it needs 64 bits
             with archive.open(member, "w") as file:
-                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+                if isinstance(array, Pieces):
+                    _write_pieces(file, array)
+                else:
+                    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)

@@ -7,10 +7,13 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from tfinspect.errors import InputError
-from tfinspect.formats._npz import read_arrays, read_json, write_arrays
+from tfinspect.formats._npz import Pieces, read_arrays, read_json, write_arrays
 from tfinspect.ir.features import SPLITS, Features
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
     import numpy.typing as npt
 
     from tfinspect.ir.features import Split
@@ -63,15 +66,57 @@ def write(features: Features, path: str | os.PathLike[str], *, force: bool = Fal
         OutputExistsError: the file exists and `force` is not set.
         OutputError: it cannot be written; nothing is left behind.
     """
+    return write_rows(
+        [features.features],
+        features.features.shape,
+        path,
+        labels=features.labels,
+        classes=features.classes,
+        files=features.files,
+        split=features.split,
+        made=features.made,
+        force=force,
+    )
+
+
+def write_rows(
+    rows: Iterable[npt.NDArray[np.float32]],
+    shape: tuple[int, ...],
+    path: str | os.PathLike[str],
+    *,
+    labels: npt.NDArray[Any],
+    classes: Sequence[str],
+    files: Sequence[str],
+    split: Sequence[str],
+    made: Mapping[str, Any],
+    force: bool = False,
+) -> int:
+    """Write features that need not be in memory together, and return the size of the file in bytes.
+
+    Args:
+        rows: parts of `Features.features`, in order.
+        shape: of all of them together.
+        path: the file.
+        labels: as `Features.labels`, and likewise the others.
+        classes: names of the classes.
+        files: names of the images.
+        split: part each image belongs to.
+        made: what made them.
+        force: replace the file if it exists.
+
+    Raises:
+        OutputExistsError: the file exists and `force` is not set.
+        OutputError: it cannot be written; nothing is left behind.
+    """
     import numpy as np
 
-    arrays = {
-        "features": features.features,
-        "labels": features.labels,
-        "classes": np.array(features.classes, np.str_),
-        "files": np.array(features.files, np.str_),
-        "split": np.array(features.split, np.str_),
-        "made": np.array(json.dumps(dict(features.made))),
+    arrays: dict[str, npt.NDArray[Any] | Pieces] = {
+        "features": Pieces(shape, "<f4", rows),
+        "labels": labels,
+        "classes": np.array(classes, np.str_),
+        "files": np.array(files, np.str_),
+        "split": np.array(split, np.str_),
+        "made": np.array(json.dumps(dict(made))),
     }
     return write_arrays(path, arrays, force=force)
 

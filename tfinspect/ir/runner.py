@@ -36,7 +36,8 @@ class Runner(Protocol):
         Args:
             fetches: tensors as `name:index`, in the runtime's own names.
             feeds: values by tensor name.
-            variant: "default", or "plain": graph optimisation off and one thread, to measure the runtime's own noise.
+            variant: "default"; "plain": graph optimisation off and one thread, to measure the runtime's own noise; or
+                "shared": as "default", but leaving the processors to others while it waits.
 
         Raises:
             RuntimeFailedError: the runtime refused or died.

@@ -34,6 +34,7 @@ _MAGIC: Final = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP")
 )  # fmt: skip
 _GRAY, _COLOUR = 1, 3
+_MARKER, _APP14, _SCAN = 0xFF, 0xEE, 0xDA
 _HARMLESS = re.compile(r"(?i)corrupt jpeg data")  # what libjpeg, and so TensorFlow, warns of and goes on
 
 
@@ -181,17 +182,52 @@ def _jpeg(data: bytes, name: str, channels: int, *, fast_dct: bool) -> Pixels | 
             return None
         raise _damaged(name, "JPEG", error) from None
     _check_size(name, width, height)
-    if space in {"CMYK", "YCCK"}:
+    inks = space in {"CMYK", "YCCK"}
+    if inks and channels == _GRAY:
         return None
-    options = {"colorspace": "GRAY" if channels == _GRAY else "RGB", "fastdct": fast_dct, "fastupsample": False}
+    colours = "CMYK" if inks else "GRAY" if channels == _GRAY else "RGB"
+    options = {"colorspace": colours, "fastdct": fast_dct, "fastupsample": False}
     try:
         pixels = simplejpeg.decode_jpeg(data, strict=True, **options)
     except ValueError as error:
         if not _HARMLESS.search(str(error)):
             raise _damaged(name, "JPEG", error) from None
         pixels = simplejpeg.decode_jpeg(data, strict=False, **options)
-    found: Pixels = pixels
+    found: Pixels = _of_inks(pixels, inverted=_has_adobe_marker(data)) if inks else pixels
     return found
+
+
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether a file is JPEG of a kind that is decoded bit for bit as TensorFlow does it."""
+    import simplejpeg
+
+    if kind(data) != "JPEG":
+        return False
+    try:
+        simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _of_inks(inks: Pixels, *, inverted: bool) -> Pixels:
+    """Turn cyan, magenta, yellow and black into colours in whole numbers, as DecodeJpeg does."""
+    import numpy as np
+
+    values = inks.astype(np.uint16)
+    if not inverted:
+        values = 255 - values
+    return (values[..., :_COLOUR] * values[..., _COLOUR:] // 255).astype(np.uint8)
+
+
+def _has_adobe_marker(data: bytes) -> bool:
+    """Whether the program was Adobe's, or writes as it does: the inks are inverted then."""
+    place = 2
+    while place + 9 <= len(data) and data[place] == _MARKER and data[place + 1] != _SCAN:
+        if data[place + 1] == _APP14 and data[place + 4 : place + 9] == b"Adobe":
+            return True
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return False
 
 
 def _pillow(data: bytes, name: str, found: str, channels: int) -> Pixels:
@@ -212,8 +248,10 @@ def _pillow(data: bytes, name: str, found: str, channels: int) -> Pixels:
             array = np.asarray(opened.convert("L" if channels == _GRAY else "RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError) as error:
         raise _damaged(name, found, error) from None
-    except Image.DecompressionBombError as error:
-        raise LimitError(f"{name}: {str(error).lower()}", evidence={"path": name}) from None
+    except Image.DecompressionBombError:
+        raise LimitError(
+            f"{name} has more than {MAX_PIXELS:,} pixels, and is not decoded", evidence={"path": name}
+        ) from None
     pixels: Pixels = array[..., None] if channels == _GRAY else array
     return pixels
 

@@ -26,6 +26,7 @@ ITERATIONS: Final = 1000
 
 _FOLDS: Final = 5
 _ENOUGH_WATCHED: Final = 200  # validation images that choose a penalty by themselves
+_ERRORS: Final = 2  # standard errors
 _WORSE: Final = 3  # penalties in a row that do worse: weaker ones are not tried
 _BIAS_L2: Final = 1e-8  # keeps the bias finite of a class that has no image
 _TOLERANCE: Final = 1e-5
@@ -111,8 +112,9 @@ def _choose_l2(problem: Problem, progress: Callable[[str], None]) -> float:
     """Choose the penalty by the loss on images that the head was not trained on.
 
     Those are the validation images and, where they are few, the training images too, each fifth of them judged by a
-    head trained on the others. Of all penalties within one standard error of the best, measured image by image, the
-    strongest is taken (Breiman's rule): the log loss likes a little less of it than the accuracy does.
+    head trained on the others. Of all penalties that are not surely worse than the best (within two standard errors of
+    it, measured image by image) the strongest is taken, after Breiman's rule, which has one: the log loss likes a
+    little less penalty than the accuracy does.
     """
     import numpy as np
 
@@ -145,7 +147,7 @@ def _choose_l2(problem: Problem, progress: Callable[[str], None]) -> float:
     least = int(np.argmin(means))
     for number, each in enumerate(losses):
         error = float((each - losses[least]).std()) / len(each) ** 0.5
-        if means[number] <= means[least] + error:
+        if means[number] <= means[least] + _ERRORS * error:
             return L2_GRID[number]
     return L2_GRID[least]
 

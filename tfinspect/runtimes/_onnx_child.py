@@ -33,6 +33,14 @@ _outputs: dict[tuple[Any, ...], frozenset[str]] = {}
 
 
 def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - onnxruntime's
+    """Load a file, or find it loaded.
+
+    Args:
+        path: the file.
+        variant: "default"; "plain", without optimisation and threads; or "shared", whose threads sleep when they have
+            nothing to do, as others need the processors.
+        extra: inner tensors that are wanted as outputs.
+    """
     import onnxruntime
 
     status = os.stat(path)  # noqa: PTH116 - one call, three facts
@@ -43,6 +51,8 @@ def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # no
         if variant == "plain":
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.intra_op_num_threads = options.inter_op_num_threads = 1
+        elif variant == "shared":
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source: str | bytes = path
         if extra:
             source = _with_outputs(path, extra)
@@ -100,20 +110,20 @@ def types(params: Mapping[str, Any], _: list[Array]) -> tuple[Any, list[Array]]:
     return [_spec(known[name])[2:] for name in params["names"]], []
 
 
-def _output_names(path: str) -> frozenset[str]:
+def _output_names(path: str, variant: str) -> frozenset[str]:
     """The file's own outputs, without keeping a session for that: each takes the model's size in memory."""
     status = os.stat(path)  # noqa: PTH116 - one call, three facts
     key = (path, status.st_mtime_ns, status.st_size, status.st_ino)
     if key not in _outputs:
         _outputs.clear()
-        _outputs[key] = frozenset(v.name for v in _session(path, "default").get_outputs())
+        _outputs[key] = frozenset(v.name for v in _session(path, variant).get_outputs())
     return _outputs[key]
 
 
 def run(params: Mapping[str, Any], arrays: list[Array]) -> tuple[Any, list[Array]]:
     """Run; the fetched arrays."""
     path, variant, fetches = params["path"], params["variant"], params["fetches"]
-    known = _output_names(path)
+    known = _output_names(path, variant)
     session = _session(path, variant, tuple(sorted({name for name in fetches if name not in known})))
     feeds = {n: _to_text(a) for n, a in zip(params["feeds"], arrays, strict=True)}
     inputs = {v.name for v in session.get_inputs()} | {v.name for v in session.get_overridable_initializers()}

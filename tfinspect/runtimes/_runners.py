@@ -72,8 +72,8 @@ class ChildRunner:
         Args:
             fetches: tensors, in the runtime's own names (signature keys for a SavedModel); inner tensors too.
             feeds: values by tensor name. In TensorFlow any tensor may be fed, a constant included.
-            variant: "default", or "plain": graph optimisation and oneDNN off and one thread, to measure the runtime's
-                own noise.
+            variant: "default"; "plain": graph optimisation and oneDNN off and one thread, to measure the runtime's own
+                noise; or "shared", as "default" but leaving the processors to others while it waits.
 
         Returns:
             One array a fetch; strings as `object` arrays of `bytes`.

@@ -1,0 +1,483 @@
+"""Bottleneck features of a folder of photos."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tfinspect import __version__, runtimes
+from tfinspect.api import check_features, proof
+from tfinspect.api.check_features import Agreement, PhotoReference
+from tfinspect.api.trunk import DYNAMIC, Runtime, Trunk, job_of, onnx_trunk, open_trunk, tensorflow_trunk
+from tfinspect.errors import InputError, RuntimeFailedError, TfinspectError, UnsupportedOpsError, UsageError, counted
+from tfinspect.formats import _atomic
+from tfinspect.formats import features as features_format
+from tfinspect.ir.features import SPLITS
+from tfinspect.learn.cache import FeatureCache
+from tfinspect.learn.extract import Progress, extract
+from tfinspect.learn.images import decode, image_folder, read_image
+from tfinspect.learn.label_table import read_label_table
+from tfinspect.learn.split import splits
+from tfinspect.learn.worker import GraphWorker, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    import numpy.typing as npt
+
+    from tfinspect.api.load import PathLike
+    from tfinspect.ir.features import Split
+    from tfinspect.ir.graph import Graph
+    from tfinspect.ir.model import Model
+    from tfinspect.ir.runner import Runner
+    from tfinspect.learn.extract import Computer, Extraction
+    from tfinspect.learn.images import ImageFile
+    from tfinspect.learn.job import Job
+    from tfinspect.learn.worker import Failure
+
+__all__ = ["DEFAULT_BATCH", "Engine", "FeaturesReport", "Images", "Progress", "features", "list_images", "open_engine"]
+
+DEFAULT_BATCH: Final = 32
+_CHECKED_IMAGES: Final = 6
+_FEW_IMAGES: Final = 2
+_NO_PROGRESS: Final[Callable[[Progress], None]] = lambda _: None  # noqa: E731
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The photos that features are wanted of.
+
+    Attributes:
+        folder: where they stand.
+        files: the images.
+        classes: names of the classes, or of the quantities.
+        labels: one row an image, as `ir.features.Features.labels`.
+        split: part each image belongs to.
+        warnings: what may not be as it was meant.
+    """
+
+    folder: str
+    files: tuple[ImageFile, ...]
+    classes: tuple[str, ...]
+    labels: npt.NDArray[Any]
+    split: tuple[Split, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesReport:
+    """What came of it.
+
+    Attributes:
+        output: the file, empty where none was written.
+        images: rows in it.
+        computed: rows that were computed now.
+        cached: rows that were there before.
+        skipped: images that could not be used, and why.
+        classes: names of the classes.
+        width: features of an image.
+        splits: images by part.
+        made: what is written into the file about how it was made.
+        agreement: how the features compare with TensorFlow's; None where TensorFlow itself computed them.
+        seconds: wall time of reading, decoding and computing.
+        warnings: what may not be as it was meant.
+        notes: what was concluded, in words.
+    """
+
+    output: str
+    images: int
+    computed: int
+    cached: int
+    skipped: tuple[Failure, ...]
+    classes: tuple[str, ...]
+    width: int
+    splits: Mapping[str, int]
+    made: Mapping[str, Any]
+    agreement: Agreement | None
+    seconds: float
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the features are TensorFlow's."""
+        return self.agreement is None or self.agreement.passed
+
+
+def cache_folder(given: PathLike | None = None) -> Path:
+    """Return where features and converted trunks are kept."""
+    if given is not None:
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(home if Path(home).is_absolute() else Path.home() / ".cache", "tfinspect")
+
+
+def list_images(
+    folder: PathLike,
+    *,
+    labels: PathLike | None = None,
+    limit: int | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    split_seed: str = "",
+) -> Images:
+    """List the photos of a folder with one sub-folder a class, or those that a table of labels names.
+
+    Args:
+        folder: the folder.
+        labels: a table; see `learn.label_table`.
+        limit: take this many, spread over the classes.
+        validation: share of images that the training is watched on.
+        test: share of images that the result is judged on.
+        split_seed: another text gives another split.
+
+    Raises:
+        FileMissingError: folder or table is not there.
+        InputError: the table is damaged.
+        UsageError: there are no images, or of one class only; shares or limit make no sense.
+    """
+    import numpy as np
+
+    warnings: list[str] = []
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit} leaves no images")
+    if labels is not None:
+        table = read_label_table(labels, folder)
+        files, classes, values = table.files, table.classes, table.labels
+        chosen = list(range(len(files)))[:limit]
+    else:
+        found = image_folder(folder)
+        files, classes = found.files, found.classes
+        values = np.array([file.label for file in files], np.int64)
+        warnings += _empty_classes(found.path, classes)
+        if found.ignored:
+            warnings.append(f"{counted(len(found.ignored), 'file')} left out, no images by name: {found.ignored[0]}")
+        chosen = _spread(files, limit)
+        count = Counter(files[i].label for i in chosen)
+        warnings += [
+            f"class `{name}` has {counted(count[label], 'image')}; that is too few to learn from and to test on"
+            for label, name in enumerate(classes)
+            if 0 < count[label] <= _FEW_IMAGES
+        ]
+    taken = tuple(files[i] for i in chosen)
+    split = splits([file.name for file in taken], validation=validation, test=test, salt=split_seed)
+    return Images(os.fspath(folder), taken, classes, values[chosen], split, tuple(warnings))
+
+
+def _empty_classes(folder: str, classes: Sequence[str]) -> list[str]:
+    subs = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return [f"class folder `{name}` has no images" for name in subs if name not in classes]
+
+
+def _spread(files: Sequence[ImageFile], limit: int | None) -> list[int]:
+    """Return which images to take: all, or `limit` of them, of each class the same number where there are enough."""
+    if limit is None or limit >= len(files):
+        return list(range(len(files)))
+    seen: Counter[int] = Counter()
+    ranks = []
+    for i, file in enumerate(files):
+        ranks.append((seen[file.label], i))
+        seen[file.label] += 1
+    return sorted(i for _, i in sorted(ranks)[:limit])
+
+
+def features(
+    model: PathLike | Graph | Model,
+    folder: PathLike,
+    output: PathLike,
+    *,
+    bottleneck: str,
+    inputs: Sequence[str] = (),
+    size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    scale: Sequence[float] | None = None,
+    bgr: bool | None = None,
+    settings: Sequence[str] = (),
+    runtime: Runtime = "onnxruntime",
+    batch: int = DEFAULT_BATCH,
+    workers: int | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    split_seed: str = "",
+    labels: PathLike | None = None,
+    limit: int | None = None,
+    cache: PathLike | None = None,
+    keep: bool = True,
+    force: bool = False,
+    dry_run: bool = False,
+    phase: Callable[[str], AbstractContextManager[None]] = proof.silent,
+    progress: Callable[[Progress], None] = _NO_PROGRESS,
+) -> FeaturesReport:
+    """Compute what a trunk makes of each photo of a folder, and write it to one file.
+
+    What was computed before, by this trunk for an image of the same content, is not computed again. Features of a few
+    images are compared with those that TensorFlow computes from the model as it was given; where they differ nothing is
+    written.
+
+    Args:
+        model: a graph, or anything `open_graph` opens.
+        folder: with one sub-folder a class.
+        output: the `.npz` to write.
+        bottleneck: the tensor, `name` or `name:index`.
+        inputs: the tensor that takes images; none: what the graph itself says.
+        size: (height, width) to resize to, where the graph does not say.
+        mean: what is subtracted from each pixel, one number or one a channel.
+        scale: what the difference is multiplied by, likewise.
+        bgr: whether blue comes first.
+        settings: `NAME=VALUE`, placeholders to fix.
+        runtime: what computes.
+        batch: images computed together.
+        workers: threads that read and decode; default: one a processor.
+        validation: share of images that the training is watched on.
+        test: share of images that the result is judged on.
+        split_seed: another text gives another split.
+        labels: a table with the labels of images.
+        limit: take this many images, spread over the classes.
+        cache: folder that features are kept in; default: the user's cache folder.
+        keep: whether features are kept at all.
+        force: replace `output` if it exists.
+        dry_run: say what would be done, compute and write nothing.
+        phase: called with what is being done; gives a context manager.
+        progress: told how far it has come.
+
+    Returns:
+        What came of it. Where `accepted` is False nothing was written.
+
+    Raises:
+        UsageError: flags or names that do not fit, no images, one class only.
+        InputError: the model or folder cannot be read, or no image can be used.
+        SurgeryError: the graph cannot be cut there.
+        OutputExistsError: the file exists and `force` is not set.
+        OutputError: file or cache cannot be written.
+        RuntimeUnavailableError, RuntimeFailedError: the runtime is not installed, or refused.
+    """
+    if batch < 1 or (workers is not None and workers < 1):
+        raise UsageError("--batch and --workers take numbers from 1 up")
+    if not dry_run:
+        _atomic.ensure_absent(output, force=force)
+    images = list_images(folder, labels=labels, limit=limit, validation=validation, test=test, split_seed=split_seed)
+    with phase("reading the graph"):
+        trunk = open_trunk(
+            model, bottleneck=bottleneck, inputs=inputs, size=size, mean=mean, scale=scale, bgr=bgr, settings=settings
+        )
+    with contextlib.ExitStack() as stack:
+        root = cache_folder(cache) if keep else Path(stack.enter_context(_scratch()))
+        if dry_run:
+            return _planned(images, trunk, runtime, root)
+        engine = stack.enter_context(open_engine(trunk, root, runtime=runtime, batch=batch, phase=phase))
+        kept = stack.enter_context(FeatureCache(engine.folder))
+        agreement = engine.agreement
+        if agreement is None and engine.checked:
+            with phase("comparing with TensorFlow"):
+                agreement = _compare(images, trunk, engine)
+            if agreement is not None and agreement.passed:
+                check_features.remember(engine.folder, agreement)
+        start = time.perf_counter()
+        if agreement is not None and not agreement.passed:
+            return _report(images, trunk, engine, None, agreement, 0.0, kept.width)
+        done = extract(images.files, kept, engine.worker, workers=workers or os.cpu_count() or 1, progress=progress)
+        seconds = time.perf_counter() - start
+        _refuse_nothing(images, done)
+        report = _report(images, trunk, engine, done, agreement, seconds, kept.width)
+        write(images, done, kept, report.made, output, force=force)
+        return replace(report, output=os.fspath(output))
+
+
+def _scratch() -> AbstractContextManager[str]:
+    return tempfile.TemporaryDirectory(prefix="tfinspect-")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A trunk on a runtime.
+
+    Attributes:
+        worker: prepares images and computes their features.
+        runtime: which runtime it came to be.
+        folder: where its features are kept.
+        agreement: what was found out before about how it compares with TensorFlow.
+        checked: whether there is something to compare: TensorFlow on the model as it was found is the reference itself.
+        notes: what was concluded, in words.
+    """
+
+    worker: Computer
+    runtime: Runtime
+    folder: Path
+    agreement: Agreement | None
+    checked: bool
+    notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def open_engine(
+    trunk: Trunk,
+    root: Path,
+    *,
+    runtime: Runtime = "onnxruntime",
+    batch: int = DEFAULT_BATCH,
+    phase: Callable[[str], AbstractContextManager[None]] = proof.silent,
+) -> Iterator[Engine]:
+    """Put a trunk onto a runtime.
+
+    Args:
+        trunk: what to compute.
+        root: folder of caches; the converted trunk is kept there.
+        runtime: what is to compute; where it cannot, TensorFlow does, and that is noted.
+        batch: images computed together.
+        phase: called with what is being done.
+
+    Raises:
+        RuntimeUnavailableError, RuntimeFailedError: it is not installed, or refused.
+        OutputError: the folder cannot be written.
+    """
+    if trunk.recipe is None:
+        with proof.reference_of(trunk.model) as reference, reference.runner() as runner:
+            photos = PhotoReference(trunk, runner)
+            job = job_of(trunk, reference.path)
+            folder = root / "features" / trunk.key("tensorflow")
+            yield Engine(GraphWorker(job, photos.on_file), "tensorflow", folder, None, checked=False)
+        return
+    notes: list[str] = []
+    found: Job | None = None
+    if runtime == "onnxruntime":
+        try:
+            found = onnx_trunk(trunk, root / "trunks", phase=phase)
+        except (UnsupportedOpsError, RuntimeFailedError) as error:
+            runtime = "tensorflow"
+            notes.append(f"TensorFlow computes the features, because {error.message}")
+    job = tensorflow_trunk(trunk, root / "trunks") if found is None else found
+    job = replace(job, batch=1 if trunk.batch != DYNAMIC else batch)
+    make = runtimes.onnx_model if runtime == "onnxruntime" else runtimes.tensorflow_graph
+    folder = root / "features" / trunk.key(runtime)
+    worker = Worker(job, _run(make(job.model), job))
+    yield Engine(worker, runtime, folder, check_features.remembered(folder), checked=True, notes=tuple(notes))
+
+
+def _run(runner: Runner, job: Job) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    return lambda values: runner.run([job.output], {job.input: values}, variant="shared")[0]
+
+
+def _compare(images: Images, trunk: Trunk, engine: Engine) -> Agreement | None:
+    """Compare the features of a few images, taken from all over the folder, with TensorFlow's."""
+    files = images.files
+    step = max(1, len(files) // _CHECKED_IMAGES)
+    sample = []
+    for file in files[step // 2 :: step][:_CHECKED_IMAGES]:
+        with contextlib.suppress(TfinspectError):  # reported where all images are read
+            sample.append((file.name, read_image(file.path)))
+    job = engine.worker.job
+
+    def pixels_of(name: str, data: bytes) -> npt.NDArray[Any]:
+        return decode(data, name, channels=job.recipe.channels, fast_dct=job.fast_dct)
+
+    return check_features.check(trunk, engine.worker, sample, pixels_of)
+
+
+def _refuse_nothing(images: Images, done: Extraction) -> None:
+    if len(done.failures) < len(images.files):
+        return
+    raise InputError(
+        f"none of the {counted(len(images.files), 'image')} of {images.folder} can be used",
+        details=[failure.reason for failure in done.failures[:5]],
+        evidence={"path": images.folder, "skipped": [failure.name for failure in done.failures]},
+    )
+
+
+def _planned(images: Images, trunk: Trunk, runtime: Runtime, root: Path) -> FeaturesReport:
+    """Say what would be computed."""
+    from tfinspect.learn.cache import content_key
+
+    kind: Runtime = "tensorflow" if trunk.recipe is None else runtime
+    folder = root / "features" / trunk.key(kind)
+    cached, width = 0, 0
+    if folder.is_dir():
+        with FeatureCache(folder) as kept:
+            width = kept.width
+            for file in images.files:
+                with contextlib.suppress(TfinspectError):
+                    cached += content_key(read_image(file.path)) in kept
+    return FeaturesReport(
+        "", len(images.files), len(images.files) - cached, cached, (), images.classes, width,
+        _count(images.split), _made(trunk, kind, (), None), None, 0.0, images.warnings, trunk.notes,
+    )  # fmt: skip
+
+
+def _count(split: Sequence[Split]) -> dict[str, int]:
+    count = Counter(split)
+    return {name: count[name] for name in SPLITS}
+
+
+def _made(trunk: Trunk, runtime: Runtime, skipped: Sequence[Failure], agreement: Agreement | None) -> dict[str, Any]:
+    return {
+        "trunk": trunk.model.path,
+        "trunk_sha256": trunk.sha256,
+        "bottleneck": str(trunk.bottleneck),
+        "preprocessing": None if trunk.recipe is None else trunk.recipe.to_json(),
+        "runtime": runtime,
+        "tfinspect": __version__,
+        "skipped": [failure.name for failure in skipped],
+        "agreement": None if agreement is None else asdict(agreement),
+    }
+
+
+def _report(
+    images: Images,
+    trunk: Trunk,
+    engine: Engine,
+    done: Extraction | None,
+    agreement: Agreement | None,
+    seconds: float,
+    width: int,
+) -> FeaturesReport:
+    failures = () if done is None else done.failures
+    warnings = list(images.warnings)
+    if agreement is not None and not agreement.varies:
+        warnings.append(
+            "the features of different images are the same, so comparing them with TensorFlow proves little"
+        )
+    keys = () if done is None else done.keys
+    used = [part for part, key in zip(images.split, keys, strict=False) if key is not None]
+    return FeaturesReport(
+        "", len(used), 0 if done is None else done.computed, 0 if done is None else done.cached, failures,
+        images.classes, width, _count(used), _made(trunk, engine.runtime, failures, agreement), agreement, seconds,
+        tuple(warnings), (*trunk.notes, *engine.notes),
+    )  # fmt: skip
+
+
+def write(
+    images: Images,
+    done: Extraction,
+    kept: FeatureCache,
+    made: Mapping[str, Any],
+    output: PathLike,
+    *,
+    force: bool = False,
+) -> int:
+    """Write the features file, its rows straight from the cache, and return its size in bytes.
+
+    Raises:
+        OutputExistsError: the file exists and `force` is not set.
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    import numpy as np
+
+    places = [i for i, key in enumerate(done.keys) if key is not None]
+    keys = [key for key in done.keys if key is not None]
+    return features_format.write_rows(
+        kept.rows(keys),
+        (len(keys), kept.width),
+        output,
+        labels=images.labels[np.array(places, np.int64)],
+        classes=images.classes,
+        files=[images.files[i].name for i in places],
+        split=[images.split[i] for i in places],
+        made=made,
+        force=force,
+    )
