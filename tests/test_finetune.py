@@ -144,7 +144,7 @@ REFUSED = [
     (["--bottleneck", "pool", "--head", "wide.npz"], "cannot start from wide.npz: `pool:0` gives 8 features, the head takes 9", 4),
     (["--bottleneck", "pool", "--head", "four.npz"], "the head has 4 classes, the photos 3", 4),
     (["--bottleneck", "pool", "--labels", "labels.txt"], "labels and folders do not fit: there are no photos of `roses`", 2),
-    (["--bottleneck", "pool", "--size", "8", "8"], "`photos:0` takes 1x16x16x3, not images of 8 x 8", 2),
+    (["--bottleneck", "pool", "--size", "8"], "`photos:0` takes 1x16x16x3, not images of 8 x 8", 2),
     (["--bottleneck", "pool", "-o", "out.onnx"], "finetune writes a GraphDef, not .onnx", 3),
     (["--bottleneck", "pool", "-o", "trunk.pb"], "trunk.pb exists", 5),
     (["--bottleneck", "pool", "--validation", "0.6", "--test", "0.5"], "shares of 0.6 for validation and 0.5 for test leave nothing to train on", 2),

@@ -131,6 +131,7 @@ def finetune(
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
     bgr: bool | None = None,
+    model_settings: Sequence[str] = (),
     labels: PathLike | None = None,
     name: str = "head",
     force: bool = False,
@@ -158,6 +159,7 @@ def finetune(
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
         bgr: whether blue comes first.
+        model_settings: `NAME=VALUE`, placeholders of the trunk to fix.
         labels: file of the classes' names in the order of the outputs; each must be a sub-folder.
         name: scope of the head.
         force: replace what is there.
@@ -182,7 +184,7 @@ def finetune(
     trained = {photos.classes[f.label] for f, part in zip(photos.files, parts, strict=True) if part == "train"}
     check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
-        trunk = open_trunk(graph, bottleneck, size=size, mean=mean, scale=scale, bgr=bgr)
+        trunk = open_trunk(graph, bottleneck, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings)
         chosen = layers.of(trunk.graph, trunk.parameters)
     start = _start_head(head, trunk)
     classes = _class_order(photos.classes, wanted or (() if start is None else start.labels), start)

@@ -110,6 +110,7 @@ def open_trunk(
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
     bgr: bool | None = None,
+    settings: Sequence[str] = (),
 ) -> OpenTrunk:
     """Open a trunk.
 
@@ -120,6 +121,7 @@ def open_trunk(
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
         bgr: whether blue comes first.
+        settings: `NAME=VALUE`, placeholders to fix.
 
     Raises:
         NodeNotFoundError: the bottleneck is not in the graph.
@@ -131,12 +133,12 @@ def open_trunk(
     check_ref(model_graph(found), ref)
     folded = fold(found, [ref])
     model = replace(found, graph=folded, checkpoint=None)
-    whole = prepare(model, outputs=[str(ref)])
+    whole = prepare(model, outputs=[str(ref)], settings=settings)
     recorded = recipe_beside(found.path) if found.path else None
     place = image_entry(whole.graph, [ref], size=size, mean=mean, scale=scale, bgr=bgr, recorded=recorded)
     if place.recipe.size is None:
-        raise UsageError("the graph takes images of any size, and a batch needs one", hint="--size HEIGHT WIDTH")
-    ready = prepare(model, inputs=[str(place.ready)], outputs=[str(ref)])
+        raise UsageError("the graph takes images of any size, and a batch needs one", hint="--size HEIGHTxWIDTH")
+    ready = prepare(model, inputs=[str(place.ready)], outputs=[str(ref)], settings=settings)
     graph, _ = modernize(ready.graph)
     graph, inputs = set_batch(graph, ready.inputs, "dynamic")
     if len(inputs) != 1:

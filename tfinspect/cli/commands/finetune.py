@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.cli.options import Bottleneck, Force, GraphArgument, Json, Quiet, RequiredOutput, Verbose
+from tfinspect.cli.options import (
+    Bottleneck,
+    Force,
+    GraphArgument,
+    Json,
+    Quiet,
+    RequiredOutput,
+    Settings,
+    Verbose,
+    parse_size,
+)
 from tfinspect.cli.terminal import Terminal
 
 
@@ -90,7 +100,7 @@ def command(
     test: Annotated[float, typer.Option("--test", metavar="X", help="Share to judge the result on")] = 0.1,
     split_seed: Annotated[str, typer.Option("--split-seed", metavar="TEXT", help="Another text, another split")] = "",
     size: Annotated[
-        tuple[int, int] | None, typer.Option("--size", metavar="H W", help="Size of images", show_default=False)
+        str | None, typer.Option("--size", metavar="N|HxW", help="Resize photos to this", show_default=False)
     ] = None,
     mean: Annotated[
         list[float] | None,
@@ -100,6 +110,7 @@ def command(
         list[float] | None, typer.Option("--scale", metavar="X", help="Multiplied with that; once, or for each channel")
     ] = None,
     bgr: Annotated[bool, typer.Option("--bgr", help="Blue comes first", show_default=False)] = False,
+    setting: Settings = None,
     labels: Annotated[
         str | None,
         typer.Option("--labels", metavar="FILE", help="Classes in the order of the outputs", show_default=False),
@@ -127,12 +138,13 @@ def command(
       Only what comes after a tensor
         $ tfinspect finetune inception.pb flowers/ --bottleneck pool_3/_reshape --from mixed_8/join -o flowers.pb
     """  # noqa: D301 - \b is click's mark
-    from tfinspect.api.finetune import Listeners, Settings, finetune
+    from tfinspect.api.finetune import Listeners, finetune
+    from tfinspect.api.finetune import Settings as Course
     from tfinspect.api.trunk_parameters import Layers
     from tfinspect.cli.tuning import show_tuned, tell_epoch, tuned_json
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
-    settings = Settings(
+    settings = Course(
         batch_norm=batch_norm.value,
         optimizer=optimizer.value,
         learning_rate=learning_rate,
@@ -158,7 +170,8 @@ def command(
             validation=validation,
             test=test,
             split_seed=split_seed,
-            size=size,
+            size=None if size is None else parse_size(size),
+            model_settings=setting or (),
             mean=mean or None,
             scale=scale or None,
             bgr=bgr or None,
