@@ -32,11 +32,11 @@ class Augmentation:
     """
 
     flip: bool = True
-    least_area: float = 0.4
+    least_area: float = 0.6
     ratio: float = 4 / 3
-    brightness: float = 0.3
-    contrast: float = 0.3
-    saturation: float = 0.4
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.3
 
     def apply(self, pixels: Array, size: tuple[int, int], *, seed: int, epoch: int, number: int) -> Array:
         """Return one view of an image.

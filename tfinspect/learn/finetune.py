@@ -49,7 +49,7 @@ class Settings:
     learning_rate: float | None = None
     decay: float = 0.95
     epochs: int = 20
-    batch: int = 32
+    batch: int = 16
     augment: bool = True
     label_smoothing: float = 0.1
     l2: float = 0.0
