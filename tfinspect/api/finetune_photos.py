@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-# how much larger than the trunk takes them photos are kept: a crop is then made smaller by about as much as a whole photo
-# is, between two pixels as TensorFlow's resize does it, and so is as sharp as what the trunk will see later
+# how much larger than the trunk takes them photos are kept: a crop is then made smaller by about as much as a whole
+# photo is, between two pixels as TensorFlow's resize does it, and so is as sharp as what the trunk will see later
 _SPARE: Final = 2.0
 _BATCH: Final = 32
 _NAMED: Final = 5
