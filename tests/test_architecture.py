@@ -23,7 +23,8 @@ LAYERS = {
     "surgery": {"ir", "errors"},
     "verify": {"ir", "errors"},
     "runtimes": {"ir", "errors"},
-    "api": {"formats", "surgery", "verify", "runtimes", "learn", "ir", "errors"},
+    "api": {"formats", "surgery", "verify", "runtimes", "learn", "demo", "ir", "errors"},
+    "demo": {"errors"},
     "learn": {"ir", "errors"},
     "cli": {"api", "formats", "ir", "errors", "verify"},
 }

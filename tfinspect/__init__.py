@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from tfinspect.api.export import ExportReport
     from tfinspect.api.export_onnx import export_onnx
     from tfinspect.api.export_saved_model import export_saved_model
+    from tfinspect.api.features import FeaturesReport, features
     from tfinspect.api.freeze import freeze
     from tfinspect.api.graft import graft, read_head
     from tfinspect.api.info import info
+    from tfinspect.api.predict import predict
     from tfinspect.api.verify import verify
     from tfinspect.errors import TfinspectError
     from tfinspect.formats import open_model as open  # noqa: A004 - `tfinspect.open` reads well
@@ -42,6 +44,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Difference": "tfinspect.api.diff",
     "ExportReport": "tfinspect.api.export",
+    "FeaturesReport": "tfinspect.api.features",
     "Graph": "tfinspect.ir.graph",
     "Model": "tfinspect.ir.model",
     "Node": "tfinspect.ir.graph",
@@ -53,10 +56,12 @@ _HOMES = {
     "diff": "tfinspect.api.diff",
     "export_onnx": "tfinspect.api.export_onnx",
     "export_saved_model": "tfinspect.api.export_saved_model",
+    "features": "tfinspect.api.features",
     "freeze": "tfinspect.api.freeze",
     "graft": "tfinspect.api.graft",
     "info": "tfinspect.api.info",
     "open": "tfinspect.formats",
+    "predict": "tfinspect.api.predict",
     "read_checkpoint": "tfinspect.formats",
     "read_graph": "tfinspect.formats",
     "read_head": "tfinspect.api.graft",
@@ -67,6 +72,7 @@ _HOMES = {
 __all__ = [
     "Difference",
     "ExportReport",
+    "FeaturesReport",
     "Graph",
     "Model",
     "Node",
@@ -78,10 +84,12 @@ __all__ = [
     "diff",
     "export_onnx",
     "export_saved_model",
+    "features",
     "freeze",
     "graft",
     "info",
     "open",
+    "predict",
     "read_checkpoint",
     "read_graph",
     "read_head",

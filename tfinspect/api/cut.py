@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
+from tfinspect.api import companions
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
+from tfinspect.api.recipe import carried
 from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.surgery import cut as surgery_cut
 from tfinspect.surgery.prune import placeholder_refs, prune
@@ -20,16 +22,18 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
+    from tfinspect.learn.preprocess import Recipe
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Both halves of a graph, and what the trunk takes and gives."""
+    """Both halves of a graph, what the trunk takes and gives, and how photos are prepared for it where that is kept."""
 
     trunk: Graph
     rest: Graph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    recipe: Recipe | None = None
 
 
 def cut(
@@ -77,7 +81,10 @@ def cut_model(
         starts = [e.ref for e in inputs_of(graph, TensorTypes(graph))]
     given = {held[start]: shape for start, shape in shaped.items() if shape is not None}
     trunk, rest = surgery_cut.cut(graph, ref, starts, ends, given=given)
-    return Cut(trunk, rest, *ends_of(trunk, [ref]))
+    takes, gives = ends_of(trunk, [ref])
+    names = {new: old for old, new in held.items()}
+    begins = [names.get(spec.ref, spec.ref) for spec in takes]
+    return Cut(trunk, rest, takes, gives, carried(model, [ref], begins, as_graph=True))
 
 
 def cut_file(
@@ -91,7 +98,7 @@ def cut_file(
     force: bool = False,
     dry_run: bool = False,
 ) -> Cut:
-    """Cut a model and write the trunk, and the rest where `head_output` is given.
+    """Cut a model and write the trunk, how photos are prepared for it, and the rest where `head_output` is given.
 
     Raises:
         OutputExistsError: an output exists and `force` is not set; nothing is written then.
@@ -104,6 +111,8 @@ def cut_file(
             _atomic.ensure_absent(target, force=force)
     halves = cut_model(path, bottleneck=bottleneck, inputs=inputs, outputs=outputs)
     if not dry_run:
+        companions.check(output, (), halves.recipe, force=force)
         for target, graph in zip(targets, (halves.trunk, halves.rest), strict=False):
             formats.write_graph(graph, target, force=force)
+        companions.write(output, (), halves.recipe, force=force)
     return halves

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 from tfinspect import __version__, formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.export import Candidate, ExportReport, Require, Terms, publish_proved
-from tfinspect.api.labels import METADATA_KEY, labels_beside
+from tfinspect.api.labels import METADATA_KEY as LABELS_KEY
+from tfinspect.api.labels import labels_beside
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import Prepared, prepare
+from tfinspect.api.recipe import METADATA_KEY as RECIPE_KEY
+from tfinspect.api.recipe import carried, format_recipe
 from tfinspect.errors import NameNotFoundError, RuntimeFailedError, UnsupportedOpsError
 from tfinspect.formats import _atomic
 from tfinspect.formats import onnx as onnx_format
@@ -148,7 +151,7 @@ def export_onnx(
 
     def write(staged: Path, reference: Reference) -> Candidate:
         with phase("converting (TensorFlow and tf2onnx are loading)"):
-            metadata = _metadata(found, reference)
+            metadata = _metadata(found, ready, reference)
             conversions.append(convert_graph(convertible, ready.outputs, staged, target, opset, metadata, found.path))
         with phase("checking the ONNX file"):
             runtimes.check_onnx(staged)
@@ -228,14 +231,16 @@ def _notes(ready: Prepared) -> list[str]:
     return notes
 
 
-def _metadata(model: Model, reference: Reference) -> dict[str, str]:
+def _metadata(model: Model, ready: Prepared, reference: Reference) -> dict[str, str]:
     """Return what the file says about where it comes from."""
     labels = labels_beside(model.path) if model.path else ()
+    recipe = carried(model, [spec.ref for spec in ready.outputs], [spec.ref for spec in ready.inputs])
     return {
         "tfinspect.source_sha256": reference.sha256,
         "tfinspect.version": __version__,
         "tfinspect.converter": runtimes.converter(),
-        **({METADATA_KEY: json.dumps(labels)} if labels else {}),
+        **({LABELS_KEY: json.dumps(labels)} if labels else {}),
+        **({RECIPE_KEY: format_recipe(recipe)} if recipe is not None else {}),
     }
 
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from tfinspect import runtimes
 from tfinspect.api import proof
 from tfinspect.api.export import Candidate, ExportReport, Require, Terms, publish_proved
-from tfinspect.api.labels import ASSET_NAME, labels_beside
+from tfinspect.api.labels import ASSET_NAME as LABELS_ASSET
+from tfinspect.api.labels import labels_beside
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import prepare
+from tfinspect.api.recipe import ASSET_NAME as RECIPE_ASSET
+from tfinspect.api.recipe import carried, format_recipe
 from tfinspect.formats import _atomic, saved_model
 from tfinspect.ir.signature import Signature
 from tfinspect.surgery.modernize import modernize
@@ -83,7 +86,10 @@ def export_saved_model(
     taken = [replace(spec, ref=ready.held[spec.ref]) for spec in ready.inputs]
     signature = Signature(SIGNATURE, keyed(taken), keyed(ready.outputs), _METHOD)
     labels = labels_beside(found.path) if found.path else ()
-    assets = {ASSET_NAME: "\n".join([*labels, ""]).encode()} if labels else {}
+    recipe = carried(found, [spec.ref for spec in ready.outputs], [spec.ref for spec in ready.inputs])
+    assets = {LABELS_ASSET: "\n".join([*labels, ""]).encode()} if labels else {}
+    if recipe is not None:
+        assets[RECIPE_ASSET] = format_recipe(recipe).encode()
     with phase("choosing test inputs"), proof.hint_at_shapes(ready.inputs):
         feeds, fed = proof.choose_feeds(signature.inputs, ready, seed=seed, inputs_from=inputs_from)
     keys = {spec.name: spec.key or spec.name for spec in signature.inputs}

@@ -368,15 +368,20 @@ def _compare(images: Images, trunk: Trunk, engine: Engine) -> Agreement | None:
     """Compare the features of a few images, taken from all over the folder, with TensorFlow's."""
     files = images.files
     step = max(1, len(files) // _CHECKED_IMAGES)
-    sample = []
-    for file in files[step // 2 :: step][:_CHECKED_IMAGES]:
-        with contextlib.suppress(TfinspectError):  # reported where all images are read
-            sample.append((file.name, read_image(file.path)))
+    sample: list[tuple[str, bytes]] = []
     job = engine.worker.job
 
     def pixels_of(name: str, data: bytes) -> npt.NDArray[Any]:
         return decode(data, name, channels=job.recipe.channels, fast_dct=job.fast_dct)
 
+    for file in (*files[step // 2 :: step], *files):
+        if len(sample) == min(_CHECKED_IMAGES, len(files)):
+            break
+        with contextlib.suppress(TfinspectError):  # reported where all images are read
+            data = read_image(file.path)
+            pixels_of(file.name, data)
+            if (file.name, data) not in sample:
+                sample.append((file.name, data))
     return check_features.check(trunk, engine.worker, sample, pixels_of)
 
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfinspect import formats
+from tfinspect.api import companions
 from tfinspect.api.freeze import ends_of
-from tfinspect.api.labels import check_labels, labels_path
+from tfinspect.api.labels import check_labels, read_labels
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
+from tfinspect.api.recipe import carried
 from tfinspect.errors import UsageError, WrongKindError
 from tfinspect.formats import _atomic
 from tfinspect.ir.head import DenseHead, GraphHead
 from tfinspect.ir.refs import TensorRef
+from tfinspect.learn.preprocess import Recipe
 from tfinspect.surgery import graft as surgery_graft
 from tfinspect.surgery.connect import find_unconnected_head, join
 from tfinspect.surgery.prune import prune
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
@@ -41,6 +44,8 @@ class Grafted:
         outputs: what it gives.
         joined: (tensor of the trunk, what it was joined to).
         labels: of the classes, in order; may be empty.
+        recipe: what is to be done to photos before they go in; None where that is not known, or done by the graph.
+        warnings: signs that the head was trained for another trunk or tensor.
     """
 
     graph: Graph
@@ -48,6 +53,8 @@ class Grafted:
     outputs: tuple[TensorSpec, ...]
     joined: tuple[str, str]
     labels: tuple[str, ...]
+    recipe: Recipe | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def read_head(path: PathLike, *, scope: str | None = None) -> Head:
@@ -154,7 +161,58 @@ def graft_model(
     names = tuple(labels) or tuple(head.labels)
     check_labels(names, _classes(ends_of(done.graph, done.outputs)[1]))
     inputs, outputs = ends_of(done.graph, [*done.outputs, *kept])
-    return Grafted(done.graph, inputs, outputs, (str(ref), f"{name}/"), names)
+    made: Mapping[str, Any] = head.made if isinstance(head, DenseHead) else {}
+    return Grafted(
+        done.graph,
+        inputs,
+        outputs,
+        (str(ref), f"{name}/"),
+        names,
+        _recipe(made, model, ref, inputs),
+        tuple(_doubts(made, model, ref)),
+    )
+
+
+def _recipe(made: Mapping[str, Any], model: Model, ref: TensorRef, inputs: Sequence[TensorSpec]) -> Recipe | None:
+    """Return how photos were prepared when the head was trained, else what is recorded with the trunk."""
+    found = made.get("preprocessing")
+    if isinstance(found, dict):
+        return Recipe.from_json(found, "the head")
+    return carried(model, [ref], [spec.ref for spec in inputs], as_graph=True)
+
+
+def _doubts(made: Mapping[str, Any], model: Model, ref: TensorRef) -> Iterator[str]:
+    """Say where the head remembers another trunk than it is put on."""
+    told = made.get("bottleneck")
+    if isinstance(told, str) and told and TensorRef.parse(told) != ref:
+        yield f"the head was trained on features of `{told}`, not of `{ref}`"
+        return
+    wanted = made.get("trunk_sha256")
+    if not isinstance(wanted, str) or not wanted:
+        return
+    found = _trunk_sha256(made, model, ref)
+    if found != wanted:
+        name = made.get("trunk")
+        other = f" ({name})" if isinstance(name, str) and name else ""
+        yield (
+            f"the head was trained on features of another trunk{other}"
+            if found is not None
+            else "whether the head was trained on features of this trunk cannot be told: no photos go into it as it is"
+        )
+
+
+def _trunk_sha256(made: Mapping[str, Any], model: Model, ref: TensorRef) -> str | None:
+    """Return what `features` calls the part of a model that leads to a tensor, None where no photos go in."""
+    from tfinspect.api.trunk import open_trunk
+
+    prepared = made.get("preprocessing")
+    size = prepared.get("size") if isinstance(prepared, dict) else None
+    for given in (None, size):  # a size has no place where the graph has one of its own
+        try:
+            return open_trunk(model, bottleneck=str(ref), size=None if given is None else (given[0], given[1])).sha256
+        except UsageError:
+            continue
+    return None
 
 
 def _connect(model: Model, ref: TensorRef, labels: Sequence[str]) -> Grafted:
@@ -165,7 +223,8 @@ def _connect(model: Model, ref: TensorRef, labels: Sequence[str]) -> Grafted:
     joined = prune(join(graph, found.placeholder, ref), list(found.outputs))
     inputs, outputs = ends_of(joined, found.outputs)
     check_labels(labels, _classes(outputs))
-    return Grafted(joined, inputs, outputs, (str(ref), str(found.placeholder)), tuple(labels))
+    recipe = _recipe({}, model, ref, inputs)
+    return Grafted(joined, inputs, outputs, (str(ref), str(found.placeholder)), tuple(labels), recipe)
 
 
 def _classes(outputs: Sequence[TensorSpec]) -> int | None:
@@ -186,13 +245,11 @@ def graft_file(
     force: bool = False,
     dry_run: bool = False,
 ) -> Grafted:
-    """Graft and write the graph, and its labels beside it as `STEM.labels.txt`.
+    """Graft and write the graph; beside it its labels, and how photos are to be prepared where that is known.
 
     Raises:
         OutputExistsError: an output exists and `force` is not set; nothing is written then.
     """
-    from tfinspect.api.labels import read_labels
-
     if not dry_run:
         _atomic.ensure_absent(output, force=force)
     if Path(output).suffix in {".onnx", ".h5", ".keras"}:
@@ -202,9 +259,7 @@ def graft_file(
     names = read_labels(labels) if labels is not None else ()
     done = graft_model(path, head, bottleneck=bottleneck, name=name, keep=keep, head_scope=head_scope, labels=names)
     if not dry_run:
-        if done.labels:
-            _atomic.ensure_absent(labels_path(output), force=force)
+        companions.check(output, done.labels, done.recipe, force=force)
         formats.write_graph(done.graph, output, force=force)
-        if done.labels:
-            _atomic.write_file(labels_path(output), ["\n".join([*done.labels, ""]).encode()], force=force)
+        companions.write(output, done.labels, done.recipe, force=force)
     return done

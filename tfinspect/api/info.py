@@ -19,6 +19,7 @@ from tfinspect.api.describe import (
     describe_layers,
     describe_operators,
 )
+from tfinspect.api.labels import labels_beside
 from tfinspect.errors import AlreadyConnectedError, FileMissingError, UsageError
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.reached_functions import functions_of_signatures
@@ -59,6 +60,7 @@ class Info:
         tags: of a SavedModel's MetaGraph.
         tag_sets: of every MetaGraph of it.
         assets: files beside the model.
+        labels: names of the classes, kept beside the model or in its assets.
         layers: of a Keras or Deeplearning4j model.
         operators: of an ONNX or TensorFlow Lite model: operator types and how often each occurs.
         training: how it was trained, as the file says.
@@ -84,6 +86,7 @@ class Info:
     tags: tuple[str, ...] = ()
     tag_sets: tuple[tuple[str, ...], ...] = ()
     assets: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     layers: tuple[LayerInfo, ...] = ()
     operators: dict[str, int] = field(default_factory=dict)
     training: dict[str, object] = field(default_factory=dict)
@@ -123,6 +126,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         model.tags,
         model.tag_sets,
         tuple(model.assets),
+        labels_beside(path) if model.graph is not None else (),
         describe_layers(model),
         describe_operators(model),
         dict(model.training),
@@ -180,7 +184,8 @@ def _next(model: Model, graph: GraphInfo | None) -> str:
             return f"tfinspect freeze {path} --outputs {shlex.quote(str(graph.outputs[0].ref))} -o frozen.pb"
         return f"tfinspect nodes {path} --only outputs"
     if graph.bottlenecks:
-        return f"tfinspect cut {path} --bottleneck {shlex.quote(str(graph.bottlenecks[0].ref))} -o trunk.pb"
+        output = "trunk.pb" if Path(model.path).name != "trunk.pb" else "cut.pb"
+        return f"tfinspect cut {path} --bottleneck {shlex.quote(str(graph.bottlenecks[0].ref))} -o {output}"
     return f"tfinspect export {path} --onnx"
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tfinspect.errors import FileMissingError, InputError, UsageError
+from tfinspect.api.labels import asset, folder_of, is_folder, text_of
+from tfinspect.errors import InputError, LimitError, UsageError
+from tfinspect.formats import _atomic
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.shapes import format_shape
 from tfinspect.learn.preprocess import METHODS, Recipe
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from tfinspect.api.load import PathLike
     from tfinspect.ir.graph import Graph
+    from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.shapes import Shape
     from tfinspect.surgery.images import Pixels, Preprocessing
@@ -28,6 +31,7 @@ ASSET_NAME = "preprocess.json"
 METADATA_KEY = "preprocess"
 _IMAGE_RANK: Final = 4
 _CHANNELS: Final = (1, 3)
+_MOST_PIXELS = 1 << 24  # 4,096 x 4,096, several times what any network takes
 _HALF_RANGE = 127.5  # the slim networks take pixels from -1 to 1
 _IMAGE_TYPES: Final = (DType.FLOAT, DType.HALF, DType.DOUBLE, DType.BFLOAT16, DType.UINT8)
 
@@ -86,17 +90,64 @@ def image_entry(
             return _behind_decoder(types, decoder, done, size)
     start = inputs[0] if inputs else _image_input(graph, types, outputs)
     known = types.type_of(start)
-    height, width, channels = _sizes(start, known.shape, size or (None if recorded is None else recorded.size))
-    if known.dtype not in _IMAGE_TYPES:
-        raise UsageError(f"`{start}` takes {known.dtype}, which no image is")
-    inside = preprocessing(graph, types, start)
+    recipe = input_recipe(
+        str(start),
+        known.dtype,
+        known.shape,
+        inside=preprocessing(graph, types, start),
+        size=size,
+        mean=mean,
+        scale=scale,
+        bgr=bgr,
+        recorded=recorded,
+    )
+    return ImageEntry(recipe, start, known.dtype or DType.FLOAT, None)
+
+
+def input_recipe(
+    name: str,
+    dtype: DType | None,
+    shape: Shape,
+    *,
+    inside: Preprocessing | None = None,
+    size: tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    scale: Sequence[float] | None = None,
+    bgr: bool | None = None,
+    recorded: Recipe | None = None,
+) -> Recipe:
+    """Return what must be done to pixels before an input takes them; see `image_entry` for what comes first.
+
+    Args:
+        name: of the input, for messages.
+        dtype: its element type.
+        shape: [batch, height, width, channels], or without the batch.
+        inside: what the model itself does to its input, where that is known.
+        size: (height, width) to resize to.
+        mean: what is subtracted from each pixel, one number or one a channel.
+        scale: what the difference is multiplied by, likewise.
+        bgr: whether blue comes first.
+        recorded: recipe kept with the model.
+
+    Raises:
+        UsageError: no image is of that type or shape, or the size is neither known nor given.
+        LimitError: the images are larger than any network takes.
+    """
+    if dtype not in _IMAGE_TYPES:
+        raise UsageError(f"`{name}` takes {dtype}, which no image is")
+    of_any_size = recorded.size is None if recorded is not None else inside is not None and inside.size is not None
+    found, channels = _sizes(name, shape, size or (None if recorded is None else recorded.size), any_size=of_any_size)
     if recorded is not None:
-        recipe = replace(recorded, size=(height, width), channels=channels)
-    elif known.dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
-        recipe = Recipe((height, width), channels=channels, origin="graph")  # the graph scales by itself
+        if recorded.channels != channels:
+            raise UsageError(
+                f"`{name}` takes {channels} channels, its recorded preprocessing is for {recorded.channels}"
+            )
+        recipe = replace(recorded, size=found)
+    elif dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
+        recipe = Recipe(found, channels=channels, origin="graph")  # the graph scales by itself
     else:
         half = (_HALF_RANGE,)
-        recipe = Recipe((height, width), mean=half, scale=(1 / _HALF_RANGE,), channels=channels, origin="assumed")
+        recipe = Recipe(found, mean=half, scale=(1 / _HALF_RANGE,), channels=channels, origin="assumed")
     if mean is not None or scale is not None or bgr is not None:
         recipe = replace(
             recipe,
@@ -105,7 +156,39 @@ def image_entry(
             bgr=recipe.bgr if bgr is None else bgr,
             origin="given",
         )
-    return ImageEntry(recipe, start, known.dtype, None)
+    return recipe
+
+
+def carried(
+    model: Model, outputs: Sequence[TensorRef], inputs: Sequence[TensorRef], *, as_graph: bool = False
+) -> Recipe | None:
+    """Return the recipe to keep with what is made from a model, for the tensors it starts at.
+
+    An assumption is no knowledge, and is not kept.
+
+    Args:
+        model: what it is made from.
+        outputs: what is wanted of it.
+        inputs: where the new model starts, in the names of the old.
+        as_graph: the new model is a graph: what it does itself can be read off it again, and need not be kept.
+
+    Raises:
+        InputError: a recipe stands beside the model and cannot be read.
+    """
+    recorded = recipe_beside(model.path) if model.path else None
+    if model.graph is None:
+        return recorded
+    try:
+        entry = image_entry(model.graph, outputs, recorded=recorded)
+    except (UsageError, LimitError):
+        return None  # it takes no images, or does not say of which size
+    if entry.decoder is not None and entry.decoder.contents in inputs:
+        return recorded
+    if entry.decoder is not None and entry.decoder.ref in inputs:
+        return None if as_graph else Recipe(None, "", channels=entry.recipe.channels, origin="graph")
+    if entry.ready not in inputs or entry.recipe.origin == "assumed":
+        return None
+    return None if as_graph and recorded is None and entry.decoder is None else entry.recipe
 
 
 def _behind_decoder(
@@ -146,22 +229,31 @@ def _image_input(graph: Graph, types: TensorTypes, outputs: Sequence[TensorRef])
     )
 
 
-def _sizes(ref: TensorRef, shape: Shape, wanted: tuple[int, int] | None) -> tuple[int, int, int]:
-    dims = shape if shape is not None and len(shape) == _IMAGE_RANK else (None, None, None, _CHANNELS[1])
-    height, width, channels = dims[1:]
+def _sizes(
+    name: str, shape: Shape, wanted: tuple[int, int] | None, *, any_size: bool
+) -> tuple[tuple[int, int] | None, int]:
+    known = shape is not None and len(shape) in (_IMAGE_RANK - 1, _IMAGE_RANK)
+    height, width, channels = shape[-3:] if shape is not None and known else (None, None, _CHANNELS[1])
     if channels not in (*_CHANNELS, None):
-        raise UsageError(f"`{ref}` takes {format_shape(shape)}; images have 1 or 3 channels in the last place")
+        raise UsageError(f"`{name}` takes {format_shape(shape)}; images have 1 or 3 channels in the last place")
     if wanted is not None:
         if (height not in (None, wanted[0])) or (width not in (None, wanted[1])):
-            raise UsageError(f"`{ref}` takes {format_shape(shape)}, not images of {wanted[0]} x {wanted[1]}")
+            raise UsageError(f"`{name}` takes {format_shape(shape)}, not images of {wanted[0]} x {wanted[1]}")
         height, width = wanted
-    if height is None or width is None:
-        raise UsageError(
-            f"the graph does not say what size of images `{ref}` takes ({format_shape(shape)})",
-            hint="give it: --size 224 or --size 224x224",
-            evidence={"name": str(ref)},
-        )
-    return height, width, channels or _CHANNELS[1]
+    if height is not None and width is not None:
+        if height * width > _MOST_PIXELS:
+            raise LimitError(
+                f"`{name}` takes images of {height:,} x {width:,}; more than {_MOST_PIXELS:,} pixels are not made",
+                evidence={"name": name, "height": height, "width": width},
+            )
+        return (height, width), channels or _CHANNELS[1]
+    if any_size:
+        return None, channels or _CHANNELS[1]
+    raise UsageError(
+        f"the graph does not say what size of images `{name}` takes ({format_shape(shape)})",
+        hint="give it: --size 224 or --size 224x224",
+        evidence={"name": name},
+    )
 
 
 def _per_channel(flag: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
@@ -183,30 +275,40 @@ def recipe_beside(model: PathLike) -> Recipe | None:
     Raises:
         InputError: there is one, and it cannot be read.
     """
-    place = Path(model)
-    file = place / "assets" / ASSET_NAME if place.is_dir() else recipe_path(place)
-    if not file.is_file():
-        return None
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileMissingError(f"{file} cannot be read: {error}", evidence={"path": str(file)}) from None
-    return parse_recipe(text, str(file))
+    text = asset(model, ASSET_NAME) if is_folder(model) else text_of(recipe_path(model))
+    return None if text is None else parse_recipe(text, str(where(model)))
 
 
-def parse_recipe(text: str, where: str) -> Recipe:
+def where(model: PathLike) -> Path:
+    """Return where the recipe of a model stands: beside a file, or in the assets of a folder."""
+    return folder_of(model) / "assets" / ASSET_NAME if is_folder(model) else recipe_path(model)
+
+
+def write_recipe(model: PathLike, recipe: Recipe, *, force: bool) -> Path:
+    """Write a recipe beside a model file and return where.
+
+    Raises:
+        OutputExistsError: there is one and `force` is not set.
+        OutputError: it cannot be written.
+    """
+    place = recipe_path(model)
+    _atomic.write_file(place, [format_recipe(recipe).encode(), b"\n"], force=force)
+    return place
+
+
+def parse_recipe(text: str, source: str) -> Recipe:
     """Read a recipe from its JSON text.
 
     Raises:
-        InputError: it is none; `where` is named.
+        InputError: it is none; `source` is named.
     """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {error}", evidence={"path": where}) from None
+        raise InputError(f"{source} is not JSON: {error}", evidence={"path": source}) from None
     if not isinstance(found, dict):
-        raise InputError(f"{where} holds no preprocessing", evidence={"path": where})
-    return Recipe.from_json(found, where)
+        raise InputError(f"{source} holds no preprocessing", evidence={"path": source})
+    return Recipe.from_json(found, source)
 
 
 def format_recipe(recipe: Recipe) -> str:

@@ -68,6 +68,7 @@ def info_json(found: Info) -> dict[str, object]:
         "tags": list(found.tags),
         "tag_sets": [list(tags) for tags in found.tag_sets],
         "assets": list(found.assets),
+        "labels": list(found.labels),
         "signatures": {
             name: {
                 "inputs": [spec_json(s) for s in signature.inputs],

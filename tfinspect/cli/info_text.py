@@ -41,6 +41,8 @@ def show_info(terminal: Terminal, found: Info) -> None:
     for risk in found.risks:
         terminal.entry("risk", risk.kind, risk.where, note=risk.what, style="warn")
     _signatures(terminal, found)
+    if found.labels:
+        terminal.entry("labels", shorten(", ".join(found.labels)), note=f"{len(found.labels):,} classes")
     for asset in found.assets:
         terminal.entry("asset", asset)
     for name in found.missing:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from tfinspect.cli import complete
-from tfinspect.errors import UsageError
 
 GraphArgument = Annotated[
     str, typer.Argument(metavar="GRAPH", help=".pb, .pbtxt, .meta, or a checkpoint with its .meta", show_default=False)
@@ -64,15 +63,3 @@ Rtol = Annotated[
 Atol = Annotated[
     float | None, typer.Option("--atol", metavar="X", help="Absolute tolerance, instead of the measured one")
 ]
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of what `--size` takes: `224` or `224x192`.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    parts = text.lower().split("x")
-    if len(parts) in (1, 2) and all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        return int(parts[0]), int(parts[-1])
-    raise UsageError(f"`--size` takes a number or HEIGHTxWIDTH, not `{text}`", hint="--size 224 or --size 224x192")

@@ -30,6 +30,8 @@ COMMANDS = {
     "features": Command("Learn", "Compute the bottleneck features of a folder of photos"),
     "train-head": Command("Learn", "Train a classifier on features, and measure it"),
     "finetune": Command("Learn", "Train a trunk and its head together on photos"),
+    "predict": Command("Learn", "Say what is on photos: labels and probabilities"),
+    "demo": Command("Learn", "See all of this on a small model, in about a minute"),
     "export": Command("Ship", "Write ONNX or a SavedModel, and prove that the numbers match"),
     "verify": Command("Ship", "Run two models on the same inputs and compare the outputs"),
 }

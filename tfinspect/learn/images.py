@@ -276,3 +276,18 @@ def _missing(package: str) -> RuntimeUnavailableError:
         hint="pip install 'tfinspect[learn]'",
         evidence={"package": package},
     )
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Return pixels as a PNG file, without loss.
+
+    Raises:
+        RuntimeUnavailableError: the image libraries are not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise _missing("pillow") from None
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == _GRAY else pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()

@@ -92,7 +92,13 @@ class Recipe:
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{where} has no preprocessing as it is written here: {error!r}") from None
-        if recipe.method not in METHODS or recipe.channels not in (1, 3) or (size is not None and min(size) < 1):
+        counts = {len(recipe.mean), len(recipe.scale)}
+        if (
+            recipe.method not in METHODS
+            or recipe.channels not in (1, 3)
+            or not counts <= {1, recipe.channels}
+            or (recipe.size is not None and min(recipe.size) < 1)
+        ):
             raise InputError(f"{where} has a preprocessing that is not known here", evidence=dict(found))
         return recipe
 

@@ -52,6 +52,7 @@ def command(
         $ tfinspect nodes classify_image_graph_def.pb --only bottlenecks
     """  # noqa: D301 - \b is click's mark
     from tfinspect.api.cut import cut_file
+    from tfinspect.api.recipe import recipe_path
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
     done = cut_file(
@@ -64,7 +65,13 @@ def command(
         force=force,
         dry_run=dry_run,
     )
-    extra: dict[str, object] = {"head_output": head_output, "head_node_count": len(done.rest)}
+    extra: dict[str, object] = {
+        "head_output": head_output,
+        "head_node_count": len(done.rest),
+        "preprocessing": None if done.recipe is None else done.recipe.to_json(),
+    }
     print_change(terminal, "cut", output, done.trunk, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
+    if done.recipe is not None and not dry_run:
+        terminal.note(f"wrote {recipe_path(output)}, how photos are prepared")
     if head_output is not None:
         terminal.note(f"{'would write' if dry_run else 'wrote'} {head_output} ({plural(len(done.rest), 'node')})")

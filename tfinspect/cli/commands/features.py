@@ -20,7 +20,6 @@ from tfinspect.cli.options import (
     RequiredOutput,
     Settings,
     Verbose,
-    parse_size,
 )
 from tfinspect.cli.render import plural
 from tfinspect.cli.terminal import Terminal
@@ -114,7 +113,7 @@ def command(
             output,
             bottleneck=bottleneck,
             inputs=inputs or (),
-            size=None if size is None else parse_size(size),
+            size=None if size is None else _size(size),
             mean=mean or None,
             scale=scale or None,
             bgr=bgr or None,
@@ -183,6 +182,13 @@ def _shown(say: Callable[[str], None]) -> Callable[[Progress], None]:
         )
 
     return show
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) in (1, 2) and all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        return int(parts[0]), int(parts[-1])
+    raise UsageError(f"`--size` takes a number or HEIGHTxWIDTH, not `{text}`", hint="--size 224 or --size 224x192")
 
 
 def _answer(done: FeaturesReport) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from tfinspect.cli.options import (
     RequiredOutput,
     Settings,
     Verbose,
-    parse_size,
 )
+from tfinspect.cli.photo_options import Bgr, Mean, Scale, Size, parse_size
 from tfinspect.cli.terminal import Terminal
 
 
@@ -99,17 +99,10 @@ def command(
     validation: Annotated[float, typer.Option("--validation", metavar="X", help="Share to watch training on")] = 0.1,
     test: Annotated[float, typer.Option("--test", metavar="X", help="Share to judge the result on")] = 0.1,
     split_seed: Annotated[str, typer.Option("--split-seed", metavar="TEXT", help="Another text, another split")] = "",
-    size: Annotated[
-        str | None, typer.Option("--size", metavar="N|HxW", help="Resize photos to this", show_default=False)
-    ] = None,
-    mean: Annotated[
-        list[float] | None,
-        typer.Option("--mean", metavar="X", help="Subtracted from pixels; once, or for each channel"),
-    ] = None,
-    scale: Annotated[
-        list[float] | None, typer.Option("--scale", metavar="X", help="Multiplied with that; once, or for each channel")
-    ] = None,
-    bgr: Annotated[bool, typer.Option("--bgr", help="Blue comes first", show_default=False)] = False,
+    size: Size = None,
+    mean: Mean = None,
+    scale: Scale = None,
+    bgr: Bgr = False,
     setting: Settings = None,
     labels: Annotated[
         str | None,
@@ -170,7 +163,7 @@ def command(
             validation=validation,
             test=test,
             split_seed=split_seed,
-            size=None if size is None else parse_size(size),
+            size=parse_size(size),
             model_settings=setting or (),
             mean=mean or None,
             scale=scale or None,

@@ -55,6 +55,7 @@ def command(
     from tfinspect.api.graft import graft_file
     from tfinspect.api.labels import labels_path
     from tfinspect.api.load import newest_model
+    from tfinspect.api.recipe import recipe_path
     from tfinspect.ir.refs import TensorRef
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
@@ -75,8 +76,18 @@ def command(
         dry_run=dry_run,
     )
     terminal.note(f"joined {done.joined[0]} to {done.joined[1]}")
-    extra: dict[str, object] = {"graph": graph, "joined": list(done.joined), "labels": list(done.labels)}
+    for warning in done.warnings:
+        terminal.warn(warning)
+    extra: dict[str, object] = {
+        "graph": graph,
+        "joined": list(done.joined),
+        "labels": list(done.labels),
+        "preprocessing": None if done.recipe is None else done.recipe.to_json(),
+        "warnings": list(done.warnings),
+    }
     print_change(terminal, "graft", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
     if done.labels and not dry_run:
         terminal.note(f"wrote {labels_path(output)} ({len(done.labels)} labels)")
+    if done.recipe is not None and not dry_run:
+        terminal.note(f"wrote {recipe_path(output)}, how photos are prepared")
     terminal.next_step(f"tfinspect export {shlex.quote(output)} --onnx")
