@@ -48,7 +48,7 @@ class Settings:
     optimizer: Optimizer = "adam"
     learning_rate: float | None = None
     decay: float = 0.95
-    epochs: int = 20
+    epochs: int = 10
     batch: int = 16
     augment: bool = True
     label_smoothing: float = 0.1

@@ -77,7 +77,7 @@ def command(
     decay: Annotated[
         float, typer.Option("--decay", metavar="X", help="Factor of the rate from each layer to the one before it")
     ] = 0.95,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over the photos")] = 20,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over the photos")] = 10,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Photos a step")] = 16,
     no_augment: Annotated[
         bool, typer.Option("--no-augment", help="No flips, crops and changes of colour", show_default=False)
