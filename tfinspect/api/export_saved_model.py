@@ -84,7 +84,7 @@ def export_saved_model(
         ready = prepare(found, inputs=inputs, outputs=outputs, settings=settings)
         graph, notes = modernize(ready.graph)
     taken = [replace(spec, ref=ready.held[spec.ref]) for spec in ready.inputs]
-    signature = Signature(SIGNATURE, _keyed(taken), _keyed(ready.outputs), _METHOD)
+    signature = Signature(SIGNATURE, keyed(taken), keyed(ready.outputs), _METHOD)
     labels = labels_beside(found.path) if found.path else ()
     recipe = carried(found, [spec.ref for spec in ready.outputs], [spec.ref for spec in ready.inputs])
     assets = {LABELS_ASSET: "\n".join([*labels, ""]).encode()} if labels else {}
@@ -123,7 +123,7 @@ def _pair(ready: Prepared, spec: TensorSpec) -> Pair:
     return Pair(spec.name, spec.key or spec.name, feeding, proof.producing_op(ready.graph, spec.ref))
 
 
-def _keyed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+def keyed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Give every input or output a key: the signature's own, else the last part of its name, else the whole name."""
     leaves = [spec.ref.name.rsplit("/", 1)[-1] for spec in specs]
     taken: set[str] = set()

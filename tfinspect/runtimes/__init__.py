@@ -30,18 +30,27 @@ __all__ = [
     "check_onnx",
     "convert",
     "converter",
+    "gradients",
     "onnx_limits",
     "onnx_model",
     "require_ray",
     "shutdown",
     "tensorflow_graph",
     "tensorflow_saved_model",
+    "trainer",
     "warm",
+    "write_unfrozen",
     "write_weights",
 ]
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from tfinspect.ir.shapes import Shape
+    from tfinspect.ir.trainer import Task
+    from tfinspect.runtimes.training import ChildTrainer
 
 
 def tensorflow_graph(path: str | os.PathLike[str], *, checkpoint: str | os.PathLike[str] | None = None) -> ChildRunner:
@@ -68,6 +77,17 @@ def tensorflow_saved_model(path: str | os.PathLike[str], signature: str = "servi
         RuntimeUnavailableError: TensorFlow is not installed.
     """
     return ChildRunner("tensorflow", path, checkpoint=None, signature=signature)
+
+
+def trainer(task: Task, subject: str) -> ChildTrainer:
+    """Return a trainer of a trunk and a head; `subject` is the file it is about, for messages.
+
+    Raises:
+        RuntimeUnavailableError: TensorFlow is not installed.
+    """
+    from tfinspect.runtimes.training import ChildTrainer
+
+    return ChildTrainer(task, subject)
 
 
 def onnx_model(path: str | os.PathLike[str]) -> ChildRunner:
@@ -122,3 +142,53 @@ def onnx_limits() -> tuple[int, int]:
     """
     found, _ = child("onnxruntime").call("limits", {})
     return int(found["ir"]), int(found["opset"])
+
+
+def write_unfrozen(
+    graph: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    inputs: Sequence[tuple[str, str, int, Shape]],
+    outputs: Sequence[tuple[str, str]],
+    trainable: Sequence[str],
+    statistics: Sequence[str],
+    assets: Sequence[str],
+) -> None:
+    """Let TensorFlow write a frozen graph as a SavedModel with variables.
+
+    Args:
+        graph: file of the graph.
+        folder: to write.
+        inputs: key, tensor, number of the element type, shape.
+        outputs: key, tensor.
+        trainable: names of the Const nodes that become trainable variables.
+        statistics: names of those that become variables that are not trainable.
+        assets: files that go along.
+
+    Raises:
+        RuntimeFailedError: TensorFlow refused.
+        RuntimeUnavailableError: it is not installed.
+    """
+    params = {
+        "graph": os.path.abspath(graph),  # noqa: PTH100 - links stay links
+        "folder": os.path.abspath(folder),  # noqa: PTH100
+        "inputs": [list(entry) for entry in inputs],
+        "outputs": [list(entry) for entry in outputs],
+        "trainable": list(trainable),
+        "statistics": list(statistics),
+        "assets": list(assets),
+    }
+    child("unfreeze").call("write", params, subject=os.fspath(graph))
+
+
+def gradients(
+    folder: str | os.PathLike[str], inputs: Sequence[npt.NDArray[Any]], count: int
+) -> Mapping[str, list[str]]:
+    """Load a SavedModel with variables and look which of them gradients reach; see `_unfreeze_child.check`.
+
+    Raises:
+        RuntimeFailedError: TensorFlow refused, or there are other than `count` trainable variables.
+    """
+    params = {"folder": os.path.abspath(folder), "count": count}  # noqa: PTH100 - links stay links
+    found, _ = child("unfreeze").call("check", params, list(inputs), subject=os.fspath(folder))
+    return dict(found)

@@ -96,6 +96,8 @@ KINDS = {
         "building models of Keras 2",
         (*_KERAS, ("TFINSPECT_KERAS", "tf_keras")),
     ),
+    "trainer": Kind("trainer", "tfinspect.runtimes._train_child", ("tensorflow",), "fine-tuning"),
+    "unfreeze": Kind("unfreeze", "tfinspect.runtimes._unfreeze_child", ("tensorflow",), "unfreezing"),
 }
 
 
