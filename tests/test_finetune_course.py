@@ -106,10 +106,17 @@ def test_loss_and_accuracy() -> None:
     assert accuracy == 1
 
 
-def test_it_learns_and_keeps_the_epoch_with_the_lowest_validation_loss() -> None:
+def test_it_learns_and_keeps_the_last_epoch() -> None:
+    done = run(Linear(), data(60), data(30, 1), 3, Settings(epochs=6, batch=8, learning_rate=0.5))
+    assert done.best_epoch == 6
+    assert np.array_equal(done.best[WEIGHTS], done.state[WEIGHTS])
+
+
+def test_where_it_may_stop_early_it_keeps_the_epoch_with_the_lowest_validation_loss() -> None:
     trainer = Linear()
     told: list[Epoch] = []
-    done = run(trainer, data(60), data(30, 1), 3, Settings(epochs=6, batch=8, learning_rate=0.5), tell=told.append)
+    settings = Settings(epochs=6, batch=8, learning_rate=0.5, patience=6)
+    done = run(trainer, data(60), data(30, 1), 3, settings, tell=told.append)
     losses = [epoch.validation_loss for epoch in done.epochs]
     assert told == done.epochs
     assert [epoch.number for epoch in told] == [1, 2, 3, 4, 5, 6]
@@ -124,7 +131,7 @@ def test_the_start_is_kept_where_every_epoch_is_worse() -> None:
     trainer = Linear()
     photos = data(30)
     wrong = Photos(photos.view, [(label + 1) % 3 for label in photos.labels])
-    done = run(trainer, photos, wrong, 3, Settings(epochs=2, batch=8, learning_rate=0.5))
+    done = run(trainer, photos, wrong, 3, Settings(epochs=2, batch=8, learning_rate=0.5, patience=2))
     assert done.best_epoch == 0
     assert not trainer.values[WEIGHTS].any()
 

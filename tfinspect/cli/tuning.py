@@ -44,7 +44,9 @@ def show_tuned(terminal: Terminal, done: Tuned) -> None:
     elif not done.best_epoch:
         terminal.warn("no epoch was better on the validation photos than the start, which was kept")
     else:
-        terminal.note(f"kept epoch {done.best_epoch}, with the lowest validation loss")
+        terminal.note(
+            f"kept epoch {done.best_epoch}{'' if done.best_epoch == len(done.epochs) else ', with the lowest validation loss'}"
+        )
     terminal.note(
         f"trained {plural(len(done.variables), 'constant')} of the trunk and the head ({done.runtime}); "
         f"the written graph gives what training measured (within {done.difference:.1e})"

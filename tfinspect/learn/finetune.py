@@ -131,7 +131,8 @@ class Progress:
     Attributes:
         epochs: what has been done.
         state: variables, statistics and the optimizer's memory now.
-        best: variables and statistics of the best epoch.
+        best: variables and statistics of the epoch that is kept: the last, or where training may stop early the one
+            with the lowest validation loss.
         best_epoch: its number; 0 for the start.
         best_loss: its validation loss.
     """
@@ -258,9 +259,9 @@ def run(
 ) -> Progress:
     """Train to the end, from the start or from where a checkpoint stands.
 
-    Kept are the variables of the epoch with the lowest validation loss, the start included, or where there are no
-    validation images those of the last one. All that is random comes from the seed, the epoch and the number of an
-    image, so training goes on after a kill as it would have without.
+    Kept are the variables of the last epoch, or where training may stop early those of the epoch with the lowest
+    validation loss, the start included. All that is random comes from the seed, the epoch and the number of an image,
+    so training goes on after a kill as it would have without.
 
     Args:
         trainer: with the start's variables set.
@@ -299,7 +300,8 @@ def run(
             last = schedule.at(number * per_epoch - 1)
             progress.epochs.append(Epoch(number, loss, right / len(train), *watched, last))
             progress.state = trainer.state()
-            if watched[0] is None or watched[0] < progress.best_loss:
+            # the step size has come down to nothing at the end, which a few validation photos tell less surely
+            if not settings.patience or watched[0] is None or watched[0] < progress.best_loss:
                 progress.best, progress.best_epoch = _variables(progress.state), number
                 progress.best_loss = math.inf if watched[0] is None else watched[0]
             save(progress)
