@@ -43,10 +43,8 @@ def show_tuned(terminal: Terminal, done: Tuned) -> None:
         terminal.warn("there are no validation photos: the last epoch was kept, whatever it is like")
     elif not done.best_epoch:
         terminal.warn("no epoch was better on the validation photos than the start, which was kept")
-    else:
-        terminal.note(
-            f"kept epoch {done.best_epoch}{'' if done.best_epoch == len(done.epochs) else ', with the lowest validation loss'}"
-        )
+    elif done.best_epoch < len(done.epochs):
+        terminal.note(f"kept epoch {done.best_epoch}, with the lowest validation loss")
     terminal.note(
         f"trained {plural(len(done.variables), 'constant')} of the trunk and the head ({done.runtime}); "
         f"the written graph gives what training measured (within {done.difference:.1e})"
