@@ -344,7 +344,7 @@ def test_a_full_disk_leaves_nothing(cache: Path, tmp_path: Path) -> None:
     ("more", "status", "message"),
     [
         (["--bottleneck", "pool_3/_reshap"], 2, "no node named `pool_3/_reshap`"),
-        (["--size", "big"], 2, "`--size` takes a number or HEIGHTxWIDTH, not `big`"),
+        (["--size", "big"], 2, "`--size` takes 224 or HEIGHTxWIDTH as 192x256, not `big`"),
         (["--size", "99"], 2, "the graph decodes and prepares images by itself (`DecodeJpeg:0`), so --size has no place"),
         (["--limit", "0"], 2, "--limit 0 leaves no images"),
         (["--batch", "0"], 2, "--batch and --workers take numbers from 1 up"),

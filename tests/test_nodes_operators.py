@@ -140,7 +140,7 @@ def test_what_only_tensorflow_graphs_have_is_refused(call: Caller, path: str) ->
         (("--inputs", "image:0[1,3,8,8]"), "`--inputs` gives shapes to TensorFlow graphs"),
         (("--all", "--only", "inputs"), "`--only` looks for the ends of one graph"),
         (("--function", "f"), "no function named `f`"),
-    ):
+    )[path == "m.h5" :]:  # of layers a graph can be made, which tests of Keras models do
         done = call("nodes", path, *words)
         assert (done.status, done.out) == (2, "")
         assert text in done.err
