@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures" / "keras"
-ZOO = Path("/work/shared/zoo")
+ZOO = ROOT.parent / "shared" / "zoo"
 H5 = sorted(p for p in ZOO.glob("keras_h5/**/*") if p.suffix in (".h5", ".hdf5") and "inputs_and_outputs" not in p.name)
 H5 += sorted(ZOO.glob("bad/modelaudit_keras/*.h5"))
 ARCHIVES = sorted(ZOO.glob("keras/**/*.keras"))
