@@ -419,7 +419,7 @@ def test_what_proves_nothing_is_inconclusive(tmp_path: Path, case: str, reason: 
 
 def wrong_conversion(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Let the exporter hand the converter a graph that is not the model's."""
-    right = onnx_export._convert
+    right = onnx_export.convert_graph
 
     def wrong(convertible: Any, *rest: Any) -> Any:
         from dataclasses import replace
@@ -440,7 +440,7 @@ def wrong_conversion(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
         return right(replace(convertible, graph=graph.replace(nodes=nodes), weights=weights), *rest)
 
     how_done: list[str] = []
-    monkeypatch.setattr(onnx_export, "_convert", wrong)
+    monkeypatch.setattr(onnx_export, "convert_graph", wrong)
 
 
 @pytest.mark.parametrize("how", ["classes", "one weight"])
@@ -493,7 +493,7 @@ def test_a_conversion_that_fails_does_not_wait_for_the_reference(
             endless(self, *args, **kwargs)
         return endless(self, *args, **kwargs)
 
-    monkeypatch.setattr(onnx_export, "_convert", refuse)
+    monkeypatch.setattr(onnx_export, "convert_graph", refuse)
     monkeypatch.setattr(runtimes.ChildRunner, "run", slow)
     started = time.monotonic()
     with pytest.raises(UnsupportedOpsError):

@@ -32,11 +32,16 @@ def parsed(cls: Any, path: Path) -> Any:
 
 
 def saved_model(path: Path) -> dict[str, Any]:
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
     model = parsed(saved_model_pb2.SavedModel, path)
     metas = model.meta_graphs
     served = next((m for m in metas if "serve" in m.meta_info_def.tags), metas[0])
+    assets = list(served.asset_file_def)
+    for packed in served.collection_def["saved_model_assets"].any_list.value:  # where TensorFlow 1 kept them
+        asset = meta_graph_pb2.AssetFileDef()
+        assert packed.Unpack(asset)
+        assets.append(asset)
     return {
         **graph(served.graph_def),
         "tags": sorted(served.meta_info_def.tags),
@@ -45,7 +50,7 @@ def saved_model(path: Path) -> dict[str, Any]:
             name: [sorted(s.inputs), sorted(s.outputs), s.method_name]
             for name, s in sorted(served.signature_def.items())
         },
-        "assets": sorted(a.filename for a in served.asset_file_def),
+        "assets": sorted(a.filename for a in assets),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import signal
 import sys
 
 
@@ -15,6 +16,7 @@ def main() -> None:
     except KeyboardInterrupt:  # while modules are still being loaded
         sys.stderr.write("\n")
         status = 130
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the answer is given: leaving must not turn it into a death
     sys.exit(status)
 
 
