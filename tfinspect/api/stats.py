@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-_BLOCK = 1 << 15  # elements that are looked at together: all passes over them stay in the processor's cache
+_BLOCK = 1 << 18  # elements that are looked at together: few calls from Python, and passes that stay in the cache
 _ROW = 1 << 13  # elements that are added up by one call of BLAS; a block is a whole number of them
 _PARALLEL_NBYTES = 1 << 18  # a smaller piece is counted sooner than it is handed to another thread
 _SAFE_EXPONENT: Final = 400  # squares of larger (and smaller) numbers, added up, could leave the range of float64
