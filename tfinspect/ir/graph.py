@@ -13,6 +13,7 @@ from tfinspect.ir.refs import TensorRef, split_input
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from tfinspect.ir.attrs import AttrKind
     from tfinspect.ir.dtypes import DType
     from tfinspect.ir.functions import Function
     from tfinspect.ir.shapes import Shape
@@ -97,6 +98,11 @@ class Node:
             return default
         value = found.value
         return value.values if isinstance(value, AttrList) else value
+
+    def listed(self, attr: str, kind: AttrKind) -> tuple[Any, ...]:
+        """Return the elements of a list attribute of that kind; none where it is absent or of another kind."""
+        found = self.attrs.get(attr)
+        return found.value.values if found is not None and found.kind == "list" and found.value.kind == kind else ()
 
     def dtype(self, attr: str = "T") -> DType | None:
         """Return a type attribute, or None."""

@@ -70,8 +70,8 @@ def _identity_n(call: Call) -> list[TensorType]:
 
 def listed_types(call: Call, dtypes: str, shapes: str = "") -> list[TensorType]:
     """Outputs whose types, and perhaps shapes, stand in list attributes."""
-    types = call.node.value(dtypes) or ()
-    given = call.node.value(shapes) or () if shapes else ()
+    types = call.node.listed(dtypes, "type")
+    given = call.node.listed(shapes, "shape")
     return [TensorType(t, given[i] if len(given) == len(types) else None) for i, t in enumerate(types)]
 
 
@@ -81,8 +81,8 @@ def _listed(dtypes: str, shapes: str = "") -> Rule:
 
 def _dequeue(call: Call) -> list[TensorType]:
     queue = call.source(0)
-    types = call.node.value("component_types") or ()
-    shapes = () if queue is None else queue.value("shapes") or ()
+    types = call.node.listed("component_types", "type")
+    shapes = () if queue is None else queue.listed("shapes", "shape")
     if len(shapes) != len(types):
         shapes = (None,) * len(types)
     lead: tuple[int | None, ...] = ()
@@ -98,7 +98,7 @@ def _tensor_array(_: Call) -> list[TensorType]:
 
 
 def _tensor_array_gather(call: Call) -> list[TensorType]:
-    shape = call.node.value("element_shape") if "element_shape" in call.node.attrs else None
+    shape = call.node.shape("element_shape")
     indices = call.shape(1)
     if shape is not None:
         shape = (indices[0] if indices else None, *shape)
@@ -108,8 +108,8 @@ def _tensor_array_gather(call: Call) -> list[TensorType]:
 def _parse_example(call: Call) -> list[TensorType]:
     node = call.node
     batch: Shape = call.shape(0) or (None,)
-    sparse = node.value("sparse_types") or ()
-    dense = list(zip(node.value("Tdense") or (), node.value("dense_shapes") or (), strict=True))
+    sparse = node.listed("sparse_types", "type")
+    dense = list(zip(node.listed("Tdense", "type"), node.listed("dense_shapes", "shape"), strict=True))
     if node.value("ragged_value_types") or (call.shape(0) is None and node.op == "ParseExampleV2"):
         batch = None
     single = node.op == "ParseSingleExample"

@@ -83,7 +83,7 @@ def _inline(graph: Graph, calls: Mapping[str, Function], kept: set[str]) -> Grap
 
 
 def _kept(call: Node, body: FunctionBody, results: Sequence[TensorRef]) -> Node:
-    types = call.value("Tout") or tuple(dtype for _, dtype in body.outputs)
+    types = call.listed("Tout", "type") or tuple(dtype for _, dtype in body.outputs)
     inputs = tuple(map(as_input, results))
     if len(results) == 1:
         return Node(call.name, "Identity", inputs, {"T": Attr.of(types[0])}, device=call.device)
