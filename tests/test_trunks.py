@@ -15,6 +15,7 @@ from tfinspect import formats, runtimes
 from tfinspect.api.load import open_graph
 from tfinspect.api.locate import locate, opened, tensor_of
 from tfinspect.api.prepare import prepare
+from tfinspect.api.trunk_parameters import open_trunk
 from tfinspect.errors import NodeNotFoundError
 
 if TYPE_CHECKING:
@@ -128,6 +129,17 @@ def test_bottlenecks_of_the_signature(call: Caller, tmp_path: Path) -> None:
     assert [(s.name, s.shape) for s in ready.outputs] == [(f"{INNER}:0", (None, 100))]
     half = ZOO / "savedmodel_serving/serving_testdata/saved_model_half_plus_three/00000123"
     assert [row[0] for row in call("nodes", half, "--only", "bottlenecks").rows] == ["Mul"]  # not what others compute
+
+
+@needs_zoo
+def test_a_saved_model_is_a_trunk_to_fine_tune() -> None:
+    trunk = open_trunk(KERAS, INNER, size=(28, 28))
+    assert trunk.width == 100
+    assert trunk.entry.recipe.channels == 1
+    assert [t.name.rsplit("/", 2)[-2:] for t in trunk.parameters.trainable] == [["dense", "kernel"], ["dense", "bias"]]
+    assert [node.op for node in trunk.graph if node.op.startswith("StatefulP")] == []
+    with pytest.raises(NodeNotFoundError, match="no node named `gone`"):
+        open_trunk(KERAS, "gone")
 
 
 @needs_zoo

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfinspect.api.load import open_graph
+from tfinspect.api.locate import locate
 from tfinspect.api.prepare import fold, model_graph, prepare
 from tfinspect.api.recipe import image_entry, recipe_beside
 from tfinspect.errors import IncompatibleGraftError, UsageError
@@ -116,7 +117,7 @@ def open_trunk(
 
     Args:
         path: a graph, or anything `open_graph` opens.
-        bottleneck: tensor a head takes.
+        bottleneck: tensor a head takes, or the key of a signature's output.
         size: (height, width) of images, where the graph does not say.
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
@@ -128,8 +129,7 @@ def open_trunk(
         IncompatibleGraftError: the bottleneck is not one vector of float32 an image.
         UsageError: no input takes images, or no weights stand before the bottleneck.
     """
-    found = open_graph(path)
-    ref = TensorRef.parse(bottleneck)
+    found, ref = locate(open_graph(path), bottleneck)
     check_ref(model_graph(found), ref)
     folded = fold(found, [ref])
     model = replace(found, graph=folded, checkpoint=None)
