@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +26,22 @@ _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefau
 _GRAPH_FORMATS = frozenset({"graphdef", "graphdef_text", "metagraph"})
 
 
-def open_graph(path: PathLike | Graph | Model) -> Model:
+def open_graph(path: PathLike | Graph | Model, *, size: tuple[int, int] | None = None) -> Model:
     """Open whatever holds a graph: `.pb`, `.pbtxt`, `.meta`, or a checkpoint with its `.meta` beside it.
 
     A `.meta` comes with the checkpoint of the same name where one stands beside it. A Deeplearning4j network becomes a
-    graph whose weights are constants.
+    graph whose weights are constants. Of a checkpoint without a graph that is known to be a network of slim's, the
+    graph is built; `facts` says under `architecture` which one.
+
+    Args:
+        path: a path, or what was opened already.
+        size: height and width of the images that such a network takes, instead of those usual for it.
 
     Raises:
         InputError: it cannot be read.
         SurgeryError: a layer has no form in TensorFlow, or the layers do not fit each other.
+        UnrestoredVariablesError: a checkpoint without a graph holds a known network, but not all of it.
+        UsageError: `size` is given, and there is no network to build, or none that takes such images.
         WrongKindError: it is readable, but holds no graph.
     """
     if isinstance(path, Model):
@@ -51,6 +59,9 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
         name = os.fspath(path)
         row = formats.BY_NAME[model.format]
         if row.kinds == ("checkpoint",) and model.checkpoint is not None:
+            known = _rebuilt(model, size)
+            if known is not None:
+                return known
             raise WrongKindError(
                 f"{name} is a checkpoint without a graph: no {model.checkpoint.path}.meta stands beside it",
                 hint=f"list its variables: tfinspect vars {shlex.quote(name)}",
@@ -58,6 +69,19 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
             )
         raise formats.no_graph(name, row, "a TensorFlow graph")
     return model
+
+
+def _rebuilt(model: Model, size: tuple[int, int] | None) -> Model | None:
+    """Return a checkpoint with the graph of the network that it is known to hold, or None."""
+    from tfinspect.architectures.recognize import check_whole, recognize
+
+    if model.checkpoint is None:
+        return None
+    found = recognize(model.checkpoint, size)
+    if found is None:
+        return None
+    check_whole(model.checkpoint, found)
+    return replace(model, graph=found.graph, facts={**model.facts, "architecture": str(found)})
 
 
 def graph_of(path: PathLike | Graph | Model) -> Graph:
