@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
 
-FAMILIES: Final = {"InceptionV3": "inception_v3"}
+FAMILIES: Final = {
+    "InceptionV3": "inception_v3",
+    "MobilenetV1": "mobilenet_v1",
+    "MobilenetV2": "mobilenet_v2",
+    **{f"resnet_{version}_{depth}": f"resnet_{version}" for version in ("v1", "v2") for depth in (50, 101, 152)},
+    **{f"vgg_{depth}": "vgg" for depth in (16, 19)},
+}
 """The module that knows a network, by the scope that the network's variables stand in."""
 _SCOPE: Final = re.compile(rf"(?<![^/])(?:{'|'.join(map(re.escape, FAMILIES))})(?=/)")
 _PRODUCER = 134  # of TensorFlow 1.15: every op here is known to it and to all since
