@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
 
-FAMILIES: Final = {"InceptionV3": "inception_v3"}
+FAMILIES: Final = {
+    "InceptionV1": "inception_v1",
+    "InceptionV3": "inception_v3",
+}
 """The module that knows a network, by the scope that the network's variables stand in."""
 _SCOPE: Final = re.compile(rf"(?<![^/])(?:{'|'.join(map(re.escape, FAMILIES))})(?=/)")
 _PRODUCER = 134  # of TensorFlow 1.15: every op here is known to it and to all since
