@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,8 @@ import pytest
 from tests.slim_checkpoints import shapes_of, write_checkpoint
 from tfinspect import formats
 from tfinspect.api.freeze import freeze_model
-from tfinspect.architectures import inception_v3
+from tfinspect.api.load import open_graph
+from tfinspect.architectures import inception_v1, inception_v3
 from tfinspect.architectures.recognize import recognize
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
@@ -100,3 +103,28 @@ def test_inception_v3_is_the_real_one_op_by_op() -> None:
     assert (counts["Conv2D"], counts["FusedBatchNorm"], counts["ConcatV2"]) == (94, 94, 15)
     variables = {node.name: node.shape() for node in found.graph.nodes if node.op == "VariableV2"}
     assert variables == {name: info.shape for name, info in checkpoint.variables.items()}
+
+
+# ------------------------------------------------------------------------------------------------------ their numbers
+
+
+@pytest.mark.tensorflow
+def test_numbers_are_those_of_the_published_networks(tmp_path: Path) -> None:
+    told = {"inception_v1": {"Logits/Conv2d_0c_1x1/weights": (1, 1, 1024, 7)}}
+    told["inception_v3"] = {"Logits/Conv2d_1c_1x1/weights": (1, 1, 2048, 5)}
+    for family, size in ((inception_v1.FAMILY, (224, 224)), (inception_v3.FAMILY, (139, 139))):
+        prefix = tmp_path / f"{family.name}.ckpt"
+        values = write_checkpoint(prefix, shapes_of(family, told[family.name]))
+        frozen = freeze_model(open_graph(prefix, size=size)).graph
+        formats.write_graph(frozen, tmp_path / f"{family.name}.pb")
+        images = np.random.default_rng(1).uniform(-1, 1, (2, *size, 3)) * [[[[1.0]]], [[[0.2]]]] - [[[[0]]], [[[0.5]]]]
+        np.savez(tmp_path / f"{family.name}.npz", images=images.astype(np.float32), **values)
+    script = Path(__file__).with_name("slim_oracle.py")
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in told:
+        found = np.load(tmp_path / f"{name}.out.npz")
+        for ours, theirs in (("logits", "expected"), ("pooled", "features")):
+            varies = found[theirs].std(axis=0).max()  # from one image to the other
+            assert varies > 0.02 * found[theirs].std(), (name, ours)
+            assert np.abs(found[ours] - found[theirs]).max() < 1e-3 * varies, (name, ours)
