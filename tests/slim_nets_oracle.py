@@ -1,8 +1,10 @@
 """Runs rebuilt slim networks in TensorFlow and says, as JSON, how far they are from what they should compute.
 
-usage: slim_nets_oracle.py keras NAME...             keras.applications with its random weights carried over to slim's names
-       slim_nets_oracle.py reference NAME...         the published networks in NumPy
-       slim_nets_oracle.py frozen A.pb B.pb SIZE     two frozen graphs of MobileNet v1
+usage: slim_nets_oracle.py TASK...
+
+keras:NAME           keras.applications, whose random weights are carried over to slim's names
+reference:NAME       the published network in NumPy
+frozen:A.pb:B.pb:N   two frozen graphs of MobileNet v1, on an image of NxN
 """
 
 from __future__ import annotations
@@ -82,8 +84,12 @@ def vgg(depth: int, rng: np.random.Generator) -> tuple[Any, Carried]:
     import keras
 
     make = {16: keras.applications.VGG16, 19: keras.applications.VGG19}[depth]
-    options = {"input_shape": (64, 64, 3), "classes": CLASSES, "classifier_activation": None}
-    carried = Carried(randomized(make(weights=None, **options), 0, rng), f"vgg_{depth}")
+    trunk = make(weights=None, include_top=False, input_shape=(64, 64, 3))
+    x = keras.layers.Flatten()(trunk.output)  # what follows is Keras's own, but for 4096 units
+    for name in ("fc1", "fc2"):
+        x = keras.layers.Dense(80, activation="relu", name=name)(x)
+    model = keras.Model(trunk.input, keras.layers.Dense(CLASSES, name="predictions")(x))
+    carried = Carried(randomized(model, 0, rng), f"vgg_{depth}")
     for block, count in enumerate(reference.VGG_CONVOLUTIONS[depth], 1):
         for number in range(1, count + 1):
             carried.conv(f"block{block}_conv{number}", f"conv{block}/conv{block}_{number}")
@@ -260,13 +266,15 @@ def against_frozen(original: Path, rebuilt_from_checkpoint: Path, size: int) -> 
     return {**found, "predictions": float(np.abs(wanted[1] - given[1]).max())}
 
 
-def main(kind: str, *arguments: str) -> None:
+def main(*tasks: str) -> None:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        if kind == "frozen":
-            found["frozen"] = against_frozen(Path(arguments[0]), Path(arguments[1]), int(arguments[2]))
-        for name in arguments if kind != "frozen" else ():
-            found[name] = (against_keras if kind == "keras" else against_reference)(name, Path(folder))
+        for task in tasks:
+            kind, name, *rest = task.split(":")
+            if kind == "frozen":
+                found[kind] = against_frozen(Path(name), Path(rest[0]), int(rest[1]))
+            else:
+                found[task] = (against_keras if kind == "keras" else against_reference)(name, Path(folder))
     json.dump(found, sys.stdout)
 
 

@@ -87,7 +87,7 @@ def _window(name: str) -> Pair:
     return int(found[1]), int(found[2])
 
 
-def multiplier(net: Net, stem: Branch, blocks: Mapping[str, Sequence[Branch] | Pool], least: int) -> float:
+def multiplier(net: Net, stem: Branch, blocks: Mapping[str, Sequence[Branch] | Pool], least: int = 1) -> float:
     """Return the width of a network: the one that explains the most layers of the checkpoint."""
     pairs = [(conv.units, net.units(scope + conv.name)) for scope, conv in _convolutions(stem, blocks)]
     return best_width([(told, found) for told, found in pairs if found], lambda u, w: scaled(u, w, least))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
 
 FAMILIES: Final = {
+    "InceptionV1": "inception_v1",
     "InceptionV3": "inception_v3",
     "MobilenetV1": "mobilenet_v1",
     "MobilenetV2": "mobilenet_v2",

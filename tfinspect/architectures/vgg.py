@@ -38,10 +38,10 @@ def _build(net: Net, x: Value, *, depth: int) -> None:
 
 
 def _fixed_size(net: Net) -> tuple[int, int] | None:
-    height, width, *rest = net.shape("fc6/weights") or (0, 0)
-    if len(rest) != 2 or not (0 < height <= _LARGEST and 0 < width <= _LARGEST):  # noqa: PLR2004 - channels, units
+    shape = net.shape("fc6/weights") or ()
+    if len(shape) != len(("height", "width", "channels", "units")) or not all(0 < n <= _LARGEST for n in shape[:2]):
         return None
-    return _SHRINKS * height, _SHRINKS * width
+    return _SHRINKS * shape[0], _SHRINKS * shape[1]
 
 
 def _family(depth: int) -> Family:
