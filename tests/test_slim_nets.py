@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tfinspect as ti
 from tests import slim_reference as reference
@@ -15,6 +17,9 @@ from tfinspect.api.freeze import freeze_model
 from tfinspect.api.load import open_graph
 from tfinspect.architectures.recognize import Recognized, check_whole, recognize
 from tfinspect.errors import UnrestoredVariablesError, UsageError
+from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
+from tfinspect.ir.dtypes import DType
+from tfinspect.ir.tensors import Tensor
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -433,6 +438,56 @@ def test_one_wrong_shape_is_named(title: str, name: str, shape: tuple[int, ...],
         f"bare.ckpt looks like {family} (slim), but holds 1 of its {len(variables):,} variables in another shape or type"
     )
     assert caught.value.details == (f"{name}  ({expected})",)
+
+
+SMALL = [
+    BY_NAME[title] for title in ("VGG 16", "ResNet v1 50", "ResNet v2 50", "MobileNet v1 0.25", "MobileNet v2 0.35")
+]
+DAMAGES = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.one_of(st.none(), st.lists(st.one_of(st.integers(0, 9), st.just(1 << 40)), max_size=5).map(tuple)),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(st.sampled_from(SMALL), DAMAGES, st.one_of(st.none(), st.tuples(*[st.integers(1, 400)] * 2)))
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_damaged_is_what_is_told(
+    case: Case, damages: list[tuple[float, tuple[int, ...] | None]], size: tuple[int, int] | None
+) -> None:
+    """Each variable that is gone is missing; nothing else is, and a network of which any is wrong is not whole."""
+    shapes = {name: value.shape for name, value in shapes_of(case, classes=3).items()}
+    names, whole = list(shapes), dict(shapes)
+    for place, shape in damages:
+        name = names[int(place * len(names))]
+        if shape is None:
+            shapes.pop(name, None)
+        elif name in shapes:
+            shapes[name] = shape
+    known = {name: VariableInfo(name, DType.FLOAT, shape, 0, "weight", "") for name, shape in shapes.items()}
+    try:
+        found = recognize(
+            Checkpoint("bare.ckpt", "checkpoint_v2", known, lambda name: Tensor.of(known[name].shape)), size
+        )
+    except UsageError:
+        assert size is not None or case.scope == "vgg_16"  # a smaller fc6 asks for smaller images
+        return
+    assert found is not None
+    gone = set(whole) - set(shapes)
+    classifier = {
+        name for name in gone if name.endswith("weights") and ("c_1x1" in name or "logits" in name or "fc" in name)
+    }
+    if not classifier:
+        assert set(found.missing) == gone
+    assert set(found.missing) <= gone
+    if shapes == whole:
+        assert found.is_whole
+    elif any(shapes[name] != whole[name] for name in shapes) and not classifier:
+        assert not found.is_whole
+    assert len(found.graph.topological()) == len(found.graph.nodes)
 
 
 def test_half_precision_is_another_type() -> None:

@@ -25,7 +25,7 @@ QUICK = [
     "reference:resnet_v1_50",
 ]  # fmt: skip
 REST = [task for task in [*(f"keras:{n}" for n in KERAS), *(f"reference:{n}" for n in PUBLISHED)] if task not in QUICK]
-NOISE = 5e-6  # of float32, against the largest number
+NOISE = 2e-5  # against the largest number; half a unit in the last place of every weight comes to 4e-6
 
 
 def asked(*tasks: str) -> dict[str, dict[str, float]]:
@@ -43,7 +43,7 @@ def check(found: dict[str, dict[str, float]]) -> None:
     for task, row in found.items():
         assert row["error"] < NOISE, (task, row)
         assert row["spread"] > 1000 * row["error"], (task, row)
-        assert row["spread"] > 0.01, (task, row)
+        assert row["spread"] > 0.005, (task, row)
 
 
 def trained_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
