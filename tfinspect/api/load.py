@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api import keras
+from tfinspect.api.rebuild import is_rebuilt, rebuild
 from tfinspect.errors import TfinspectError, UsageError, WrongKindError
 from tfinspect.ir.graph import Graph
 from tfinspect.ir.model import Model
@@ -44,10 +44,21 @@ def open_graph(path: PathLike | Graph | Model, *, size: tuple[int, int] | None =
         UsageError: `size` is given, and there is no network to build, or none that takes such images.
         WrongKindError: it is readable, but holds no graph.
     """
-    if isinstance(path, Model):
-        return path
     if isinstance(path, Graph):
-        return Model(path=path.source.path if path.source else "", format="graphdef", graph=path)
+        found = Model(path=path.source.path if path.source else "", format="graphdef", graph=path)
+    elif isinstance(path, Model):
+        found = rebuild(path, size) or path
+    else:
+        found = _opened(path, size)
+    if size is not None and not is_rebuilt(found):
+        raise UsageError(
+            f"{found.path or 'the graph'} has a graph of its own, which says how large its images are",
+            hint="leave out --size",
+        )
+    return found
+
+
+def _opened(path: PathLike, size: tuple[int, int] | None) -> Model:
     model = formats.open_model(path)
     if keras.is_keras(model):
         return keras.graph_model(model)
@@ -56,12 +67,12 @@ def open_graph(path: PathLike | Graph | Model, *, size: tuple[int, int] | None =
 
         return dl4j.convert(model)
     if model.graph is None:
+        rebuilt = rebuild(model, size)
+        if rebuilt is not None:
+            return rebuilt
         name = os.fspath(path)
         row = formats.BY_NAME[model.format]
         if row.kinds == ("checkpoint",) and model.checkpoint is not None:
-            known = _rebuilt(model, size)
-            if known is not None:
-                return known
             raise WrongKindError(
                 f"{name} is a checkpoint without a graph: no {model.checkpoint.path}.meta stands beside it",
                 hint=f"list its variables: tfinspect vars {shlex.quote(name)}",
@@ -69,19 +80,6 @@ def open_graph(path: PathLike | Graph | Model, *, size: tuple[int, int] | None =
             )
         raise formats.no_graph(name, row, "a TensorFlow graph")
     return model
-
-
-def _rebuilt(model: Model, size: tuple[int, int] | None) -> Model | None:
-    """Return a checkpoint with the graph of the network that it is known to hold, or None."""
-    from tfinspect.architectures.recognize import check_whole, recognize
-
-    if model.checkpoint is None:
-        return None
-    found = recognize(model.checkpoint, size)
-    if found is None:
-        return None
-    check_whole(model.checkpoint, found)
-    return replace(model, graph=found.graph, facts={**model.facts, "architecture": str(found)})
 
 
 def graph_of(path: PathLike | Graph | Model) -> Graph:
