@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
-from tfinspect.api import keras
+from tfinspect.api import keras, rebuild
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
 from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
@@ -103,7 +103,7 @@ def freeze_model(
         restored = {name: name for name in values.variables if name in frozen}
         report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, refs)
-    return Frozen(frozen, taken, given, report, keras.changes(model))
+    return Frozen(frozen, taken, given, report, (*keras.changes(model), *rebuild.changes(model)))
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -137,6 +137,7 @@ def freeze_file(
     inputs: Sequence[str] = (),
     rename: Mapping[str, str] | None = None,
     averages: bool = False,
+    size: tuple[int, int] | None = None,
     force: bool = False,
     dry_run: bool = False,
 ) -> Frozen:
@@ -150,6 +151,7 @@ def freeze_file(
         inputs: as `freeze`.
         rename: as `freeze`.
         averages: as `freeze`.
+        size: height and width of the images, where the graph is rebuilt because the checkpoint has lost it.
         force: replace `output` if it exists.
         dry_run: do everything but write.
 
@@ -162,14 +164,16 @@ def freeze_file(
     if not dry_run:
         _atomic.ensure_absent(output, force=force)
     if graph is None:
-        model = open_graph(checkpoint)
+        model = open_graph(checkpoint, size=size)
         if model.checkpoint is None and _is_whole(model) and model.format not in keras.FORMATS:
             model = replace(model, checkpoint=_no_values(model))
         if model.checkpoint is None and model.format not in keras.FORMATS:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:
-        frozen = freeze_model(graph, checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
+        frozen = freeze_model(
+            open_graph(graph, size=size), checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages
+        )
     if not dry_run:
         formats.write_graph(frozen.graph, output, force=force)
     return frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tfinspect.api import keras
+from tfinspect.api import keras, rebuild
 from tfinspect.api.listing import given_shapes
 from tfinspect.api.load import open_graph
 from tfinspect.api.locate import opened, signature_of, tensor_of
@@ -208,6 +208,7 @@ def prepare(
         held,
         (
             *keras.changes(model),
+            *rebuild.changes(model),
             *(f"the graph leaves the shape of {r} open; taken as {format_shape(s)}" for r, s in implied.items()),
         ),
         {ref: size for ref in starts if (size := vocabulary(graph, held[ref], types)) is not None},

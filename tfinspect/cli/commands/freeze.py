@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tfinspect.cli.options import DryRun, Force, Inputs, Json, Outputs, Quiet, RequiredOutput, Verbose
+from tfinspect.cli.photo_options import parse_size
 from tfinspect.cli.render import plural, print_change
 from tfinspect.cli.terminal import Terminal
 from tfinspect.errors import UsageError
@@ -40,6 +41,10 @@ def command(
     averages: Annotated[
         bool, typer.Option("--ema", help="Take moving averages where the checkpoint has them", show_default=False)
     ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="N|HxW", help="Of images, where the graph is rebuilt", show_default=False),
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -58,6 +63,8 @@ def command(
         $ tfinspect freeze model.ckpt-7 -o frozen.pb
       Graph and checkpoint from different places
         $ tfinspect freeze model.ckpt-7 --graph graph.pbtxt --outputs softmax -o frozen.pb
+      A checkpoint that lost its graph, of a network of TensorFlow-Slim: the graph is rebuilt
+        $ tfinspect freeze inception_v3.ckpt -o frozen.pb
       A Keras model: each layer's output is called as the layer
         $ tfinspect freeze model.h5 -o frozen.pb
       A graph whose scopes were renamed since, with the averaged weights
@@ -74,6 +81,7 @@ def command(
         inputs=inputs or (),
         rename=dict(map(_split_mapping, mapping or ())),
         averages=averages,
+        size=parse_size(size),
         force=force,
         dry_run=dry_run,
     )
