@@ -10,20 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tfinspect.errors import SurgeryError
 from tfinspect.ir.graph import Graph, Node, const
 from tfinspect.surgery._edges import drop_dangling
 from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
 from tfinspect.surgery.handles import follow_handles, plain_read, true_like
 from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.reference_ops import plain_form
+from tfinspect.surgery.plain_functions import CONTROL_FLOW, PlainFunctions
 from tfinspect.surgery.prune import prune
-from tfinspect.surgery.reconcile import VARIABLES, value_of, variable_keys
+from tfinspect.surgery.reconcile import VARIABLES, declared_shape, value_of, variable_keys
 from tfinspect.surgery.restorable import check_restorable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from tfinspect.ir.checkpoint import Checkpoint
+    from tfinspect.ir.dtypes import DType
     from tfinspect.ir.model import Saver
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.tensors import Tensor
@@ -82,18 +85,46 @@ def fold_variables(
     check_restorable(variables, keys, checkpoint)
     folded = {node.name: _constant(node, value_of(node, keys[node.name], checkpoint)) for node in variables}
     taken = set(kept.by_name)
+    functions = PlainFunctions(kept.functions)
     nodes: list[Node] = []
     for node in kept.nodes:
         if node.op in VARIABLES:
             nodes += [folded[node.name]] if node.name in folded else []
         elif node.op == "IsVariableInitialized":
             nodes.append(true_like(node))
+        elif node.op in CONTROL_FLOW:
+            nodes.append(_plain_call(kept, node, handles, functions))
         else:
             plain = plain_read(node, handles, taken)
             nodes += plain_form(kept, node, taken) if plain is None else plain
-    frozen = prune(kept.replace(nodes=drop_dangling(nodes)), outputs)
+    library = {**kept.functions, **functions.made()}
+    frozen = prune(kept.replace(nodes=drop_dangling(nodes), functions=library), outputs)
+    _refuse_variables(frozen)
     restored = {name: keys[name].name for name in folded}
     return frozen, FreezeReport(restored, updates, _unused(checkpoint, set(restored.values())))
+
+
+def _plain_call(
+    graph: Graph, node: Node, handles: Mapping[TensorRef, tuple[str, DType]], functions: PlainFunctions
+) -> Node:
+    """Return an If, Case or While that takes values instead of handles."""
+    found = [handles.get(ref) for ref in node.data_inputs]
+    if not any(found):
+        return node
+    carried = tuple(None if one is None else one[1] for one in found)
+    return functions.call(node, carried, [None if one is None else declared_shape(graph.node(one[0])) for one in found])
+
+
+def _refuse_variables(graph: Graph) -> None:
+    """Check that no function that is still called makes a variable of its own."""
+    for name, function in graph.functions.items():
+        made = next((node for node in function.body.nodes if node.op in VARIABLES), None)
+        if made is not None:
+            raise SurgeryError(
+                f"cannot freeze: the function `{name}` makes the variable `{made.name}` ({made.op}) itself",
+                hint="choose outputs that do not need it with --outputs",
+                evidence={"function": name, "node": made.name},
+            )
 
 
 def _constant(variable: Node, value: Tensor) -> Node:
