@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.errors import InvalidGraphError, LimitError, SurgeryError
-from tfinspect.ir.functions import FunctionBody
 from tfinspect.surgery._edges import fresh_name
 from tfinspect.surgery.rename import prefix_node
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tfinspect.ir.attrs import Attr
-    from tfinspect.ir.functions import Function
+    from tfinspect.ir.functions import Function, FunctionBody
     from tfinspect.ir.graph import Node
 
 CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
@@ -81,7 +80,9 @@ def substituted(node: Node, given: Mapping[str, Attr], call: str) -> dict[str, A
     return attrs
 
 
-def refuse_recursion(library: Mapping[str, Function], names: Iterable[str], calls: Callable[[str], Sequence[str]]) -> None:
+def refuse_recursion(
+    library: Mapping[str, Function], names: Iterable[str], calls: Callable[[str], Sequence[str]]
+) -> None:
     """Check that no function calls itself, directly or through others.
 
     Args:
@@ -96,7 +97,9 @@ def refuse_recursion(library: Mapping[str, Function], names: Iterable[str], call
         pass
 
 
-def _postorder(library: Mapping[str, Function], names: Iterable[str], calls: Callable[[str], Sequence[str]]) -> Iterator[str]:
+def _postorder(
+    library: Mapping[str, Function], names: Iterable[str], calls: Callable[[str], Sequence[str]]
+) -> Iterator[str]:
     """Yield functions, each after all it calls."""
     done: set[str] = set()
     path: dict[str, Iterator[str]] = {}
