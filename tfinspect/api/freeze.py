@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api import keras
+from tfinspect.api.at_load import at_load
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
 from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
@@ -95,7 +96,7 @@ def freeze_model(
         found = find_inputs(whole, TensorTypes(whole), refs)
         feeds = [end.ref for end in found if end.kind in _PIPELINES and end.dtype is not None]
     frozen, report = fold_variables(
-        whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
+        whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds, load=at_load(model)
     )
     if model.format in keras.FORMATS:
         report = replace(report, restored=keras.restored_by(model))
@@ -103,7 +104,7 @@ def freeze_model(
         restored = {name: name for name in values.variables if name in frozen}
         report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, refs)
-    return Frozen(frozen, taken, given, report, keras.changes(model))
+    return Frozen(frozen, taken, given, report, (*keras.changes(model), *report.notes))
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from tfinspect.errors import SurgeryError
 from tfinspect.ir.graph import Graph, Node, const
 from tfinspect.surgery._edges import drop_dangling
+from tfinspect.surgery.at_load import AtLoad, initial_value, initial_values
 from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
+from tfinspect.surgery.embed_files import embed_files
+from tfinspect.surgery.fill_tables import fill_tables, refuse_empty_tables
 from tfinspect.surgery.handles import follow_handles, plain_read, true_like
 from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.reference_ops import plain_form
@@ -42,11 +45,13 @@ class FreezeReport:
         restored: checkpoint key by variable node.
         updates: control inputs to state updates that were dropped, as (node, update).
         unused: checkpoint keys of weights that no kept variable takes.
+        notes: what was put in the graph besides, in words.
     """
 
     restored: Mapping[str, str]
     updates: tuple[tuple[str, str], ...]
     unused: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def fold_variables(
@@ -58,6 +63,7 @@ def fold_variables(
     rename: Mapping[str, str] | None = None,
     averages: bool = False,
     feeds: Collection[TensorRef] = (),
+    load: AtLoad | None = None,
 ) -> tuple[Graph, FreezeReport]:
     """Freeze a graph for some outputs.
 
@@ -69,39 +75,62 @@ def fold_variables(
         rename: name or leading scope in the graph -> name or scope in the checkpoint.
         averages: take a variable's exponential moving average wherever the checkpoint has one.
         feeds: tensors that will be fed, such as what a queue delivers; nothing behind them needs a value.
+        load: what loading the model does besides restoring it.
 
     Raises:
         UnrestoredVariablesError: variables are missing, or held in another shape or dtype; all are listed.
-        SurgeryError: an output depends on an update of a variable, or a handle goes where it cannot be followed.
+        SurgeryError: an output depends on an update of a variable, a handle goes where it cannot be followed, or a
+            table is not filled by anything in the model.
+        InputError: an asset that the graph reads cannot be read.
         NodeNotFoundError: an output is not in the graph.
     """
+    load = load or AtLoad()
+    graph, _ = fill_tables(graph, checkpoint, outputs, feeds)
     kept, updates = drop_updates(inline_functions(prune(graph, outputs, feeds), outputs), outputs)
-    kept = prune(kept, outputs)
+    kept, notes = embed_files(prune(kept, outputs), load, outputs)
     refuse_updates(kept, outputs)
+    refuse_empty_tables(kept)
     read = _read(kept, outputs)
     variables = [node for node in kept.nodes if node.op in VARIABLES and node.name in read]
-    handles = follow_handles(kept)
     keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
-    check_restorable(variables, keys, checkpoint)
-    folded = {node.name: _constant(node, value_of(node, keys[node.name], checkpoint)) for node in variables}
-    taken = set(kept.by_name)
-    functions = PlainFunctions(kept.functions)
+    missing = {node.name for node in variables if keys[node.name].name not in checkpoint.variables}
+    setting, initial = initial_values(graph, load, missing)
+    check_restorable([node for node in variables if node.name not in initial], keys, checkpoint)
+    values = {
+        node.name: initial_value(node, initial[node.name])
+        if node.name in initial
+        else _constant(node, value_of(node, keys[node.name], checkpoint))
+        for node in variables
+    }
+    plain = _plain(kept, values)
+    if initial:
+        added = [node for node in setting.nodes if node.name not in plain]
+        plain, more = embed_files(prune(plain.replace(nodes=[*plain.nodes, *added]), outputs), load, outputs)
+        notes += [*more, *(f"`{name}` is no weight: it has the value that loading gives it" for name in initial)]
+    else:
+        plain = prune(plain, outputs)
+    _refuse_variables(plain)
+    restored = {name: keys[name].name for name in values if name not in initial}
+    return plain, FreezeReport(restored, updates, _unused(checkpoint, set(restored.values())), tuple(notes))
+
+
+def _plain(graph: Graph, values: Mapping[str, Node]) -> Graph:
+    """Put values in the place of variables, and the plain form of what reads them in its place."""
+    handles = follow_handles(graph)
+    taken = set(graph.by_name)
+    functions = PlainFunctions(graph.functions)
     nodes: list[Node] = []
-    for node in kept.nodes:
+    for node in graph.nodes:
         if node.op in VARIABLES:
-            nodes += [folded[node.name]] if node.name in folded else []
+            nodes += [values[node.name]] if node.name in values else []
         elif node.op == "IsVariableInitialized":
             nodes.append(true_like(node))
         elif node.op in CONTROL_FLOW:
-            nodes.append(_plain_call(kept, node, handles, functions))
+            nodes.append(_plain_call(graph, node, handles, functions))
         else:
             plain = plain_read(node, handles, taken)
-            nodes += plain_form(kept, node, taken) if plain is None else plain
-    library = {**kept.functions, **functions.made()}
-    frozen = prune(kept.replace(nodes=drop_dangling(nodes), functions=library), outputs)
-    _refuse_variables(frozen)
-    restored = {name: keys[name].name for name in folded}
-    return frozen, FreezeReport(restored, updates, _unused(checkpoint, set(restored.values())))
+            nodes += plain_form(graph, node, taken) if plain is None else plain
+    return graph.replace(nodes=drop_dangling(nodes), functions={**graph.functions, **functions.made()})
 
 
 def _plain_call(

@@ -252,9 +252,7 @@ class PlainFunctions:
                 f"cannot freeze: the type of `{unknown}` of the function `{wanted.function}` depends on its caller",
                 evidence={"function": wanted.function},
             )
-        return FunctionBody(
-            args, outputs, tuple(nodes), dict(zip((n for n, _ in outputs), results, strict=True))
-        )
+        return FunctionBody(args, outputs, tuple(nodes), dict(zip((n for n, _ in outputs), results, strict=True)))
 
     def _follow(self, wanted: _Wanted, nodes: Sequence[Node]) -> dict[TensorRef, tuple[str, DType]]:
         """Return every tensor of a body that carries a handle, with the argument it came by and the dtype."""
