@@ -385,10 +385,9 @@ def value(info: Any, seed: int) -> Any:
     shape = [4 if d.size < 0 else d.size for d in info.tensor_shape.dim]
     dtype = tf.as_dtype(info.dtype)
     if dtype == tf.string:
-        example = tf.train.Example(
-            features=tf.train.Features(feature={"x": tf.train.Feature(float_list=tf.train.FloatList(value=[1.5]))})
-        ).SerializeToString()
-        return np.full(shape, example, object)
+        one = tf.train.Feature(float_list=tf.train.FloatList(value=[1.5]))
+        example = tf.train.Example(features=tf.train.Features(feature={"x": one, "x2": one}))
+        return np.full(shape, example.SerializeToString(), object)
     if dtype.is_floating:
         return random.normal(size=shape).astype(dtype.as_numpy_dtype)
     return random.integers(0, 2 if dtype == tf.bool else 9, size=shape).astype(dtype.as_numpy_dtype)
@@ -406,10 +405,10 @@ def sparse(info: Any) -> dict[str, Any]:
 
 
 def difference(found: list[Any], expected: list[Any]) -> str:
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(map(np.asarray, found), map(np.asarray, expected), strict=True):
         if a.dtype != b.dtype or a.shape != b.shape:
             return f"differs: {a.dtype} {a.shape}, not {b.dtype} {b.shape}"
-        if a.dtype == object:
+        if a.dtype.kind in "OS":
             if a.tolist() != b.tolist():
                 return "differs: other strings"
         elif a.tobytes() != b.tobytes():
@@ -435,9 +434,10 @@ def compare(path: Path) -> dict[str, str]:
         placeholders = {n.name: n.attr["dtype"].type for n in meta.graph_def.node if n.op.startswith("Placeholder")}
         feeds: dict[str, Any] = {}
         for seed, (_, info) in enumerate(sorted(signature.inputs.items())):
-            if info.WhichOneof("encoding") == "name" and info.name.split(":")[0] not in placeholders:
+            first = info.coo_sparse.values_tensor_name or info.name
+            if first.split(":")[0] not in placeholders:
                 continue
-            info.dtype = info.dtype or placeholders[info.name.split(":")[0]]  # 2016 did not say
+            info.dtype = info.dtype or placeholders[first.split(":")[0]]  # 2016 did not say
             feeds |= sparse(info) if info.WhichOneof("encoding") == "coo_sparse" else {info.name: value(info, seed)}
         answers[key] = judge(path, list(meta.meta_info_def.tags), fetches, feeds)
     return answers
@@ -465,14 +465,14 @@ def judge(path: Path, tags: list[str], fetches: list[str], feeds: dict[str, Any]
             expected = running.run(fetches, feeds)
     except Exception as error:  # noqa: BLE001 - whatever it is that TensorFlow has against a model
         expected = None
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:1200]}"
     given = {name: array for name, array in feeds.items() if name.split(":")[0] in frozen}
     try:
         with session(imported) as running:
             found = running.run(fetches, given)
     except Exception as error:  # noqa: BLE001 - the same
         found = None
-        why = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if expected is None:
         return f"TensorFlow cannot ({reason}); frozen " + ("runs" if found is not None else f"cannot either ({why})")
     return f"does not run: {why}" if found is None else difference(found, expected)

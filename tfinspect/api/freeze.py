@@ -87,7 +87,9 @@ def freeze_model(
     model = open_graph(graph)
     whole = model_graph(model)
     refs = choose_outputs(model, outputs)
-    if checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
+    if checkpoint is None and model.checkpoint is None and _is_whole(model):
+        values = _no_values(model)
+    elif checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
         values = keras.no_variables(model)
     else:
         values = _checkpoint(model, checkpoint)
@@ -164,9 +166,7 @@ def freeze_file(
         _atomic.ensure_absent(output, force=force)
     if graph is None:
         model = open_graph(checkpoint)
-        if model.checkpoint is None and _is_whole(model) and model.format not in keras.FORMATS:
-            model = replace(model, checkpoint=_no_values(model))
-        if model.checkpoint is None and model.format not in keras.FORMATS:
+        if model.checkpoint is None and not _is_whole(model) and model.format not in keras.FORMATS:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:

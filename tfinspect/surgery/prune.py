@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.functions import Function
     from tfinspect.ir.shapes import Shape
 
-_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
+_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})  # one with a default becomes one without when it is fed
 
 
 def prune(
