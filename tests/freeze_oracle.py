@@ -25,11 +25,15 @@ from tfinspect import api
 from tfinspect.api import freeze as freezing
 from tfinspect.errors import TfinspectError
 from tfinspect.formats import graphdef
+from tfinspect.ir.refs import TensorRef
+from tfinspect.surgery.prune import needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 v1 = tf.compat.v1
+GONE = {"BoostedTreesBucketize"}  # ops without a kernel in today's TensorFlow
+SCALARS_SINCE = 24  # version of graphs; before it an empty shape was an unknown one
 X = tf.TensorSpec([None, 3], tf.float32, "x")
 IDS = tf.TensorSpec([4], tf.int32, "ids")
 WORDS = tf.TensorSpec([4], tf.string, "words")
@@ -375,6 +379,8 @@ def save(name: str, folder: Path) -> Path:
 
 def session(graph: Any) -> Any:
     config = v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    config.allow_soft_placement = True  # some are for a GPU
+    config.graph_options.place_pruned_graph = True  # what is not run may need kernels that are no more
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = -1
     return v1.Session(graph=graph, config=config)
@@ -430,17 +436,30 @@ def compare(path: Path) -> dict[str, str]:
     for key, signature in sorted(meta.signature_def.items()):
         if key == "__saved_model_init_op" or not signature.outputs:
             continue
-        fetches = sorted({info.name for info in signature.outputs.values() if info.name})
+        fetches = sorted({full(info.name) for info in signature.outputs.values() if info.name})
         placeholders = {n.name: n.attr["dtype"].type for n in meta.graph_def.node if n.op.startswith("Placeholder")}
         feeds: dict[str, Any] = {}
         for seed, (_, info) in enumerate(sorted(signature.inputs.items())):
             first = info.coo_sparse.values_tensor_name or info.name
-            if first.split(":")[0] not in placeholders:
-                continue
-            info.dtype = info.dtype or placeholders[first.split(":")[0]]  # 2016 did not say
-            feeds |= sparse(info) if info.WhichOneof("encoding") == "coo_sparse" else {info.name: value(info, seed)}
+            if signature.method_name.endswith("eval") and first.split(":")[0] not in placeholders:
+                continue  # the features inside a model that is to be evaluated, for looking at them
+            if not info.dtype:  # 2016 did not say
+                info.dtype = placeholders[first.split(":")[0]]
+            if meta.graph_def.versions.producer < SCALARS_SINCE and not info.tensor_shape.dim:
+                info.tensor_shape.dim.add(size=-1)
+            feeds |= (
+                sparse(info) if info.WhichOneof("encoding") == "coo_sparse" else {full(info.name): value(info, seed)}
+            )
         answers[key] = judge(path, list(meta.meta_info_def.tags), fetches, feeds)
     return answers
+
+
+def full(name: str) -> str:
+    return name if ":" in name else f"{name}:0"
+
+
+def ref_of(name: str) -> TensorRef:
+    return TensorRef.parse(name)
 
 
 def judge(path: Path, tags: list[str], fetches: list[str], feeds: dict[str, Any]) -> str:
@@ -449,6 +468,12 @@ def judge(path: Path, tags: list[str], fetches: list[str], feeds: dict[str, Any]
         encoded = b"".join(map(bytes, graphdef.encode(frozen)))
     except TfinspectError as error:
         return f"{type(error).__name__}: {error}"
+    kept = [name for name in fetches if not any(frozen.node(n).op in GONE for n in needed(frozen, [ref_of(name)]))]
+    if len(kept) < len(fetches):
+        if not kept:
+            return f"needs what is gone: {sorted(GONE)}"
+        fetches = kept
+        frozen = freezing.freeze_model(path, outputs=fetches, inputs=list(feeds)).graph
     left = {node.op for node in frozen.nodes} | {n.op for f in frozen.functions.values() for n in f.body.nodes}
     wrong = {op for op in left if "Variable" in op or op.startswith(("Ref", "Assign", "Resource"))}
     if wrong:
@@ -467,6 +492,7 @@ def judge(path: Path, tags: list[str], fetches: list[str], feeds: dict[str, Any]
         expected = None
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:1200]}"
     given = {name: array for name, array in feeds.items() if name.split(":")[0] in frozen}
+    given |= {f"{name.replace(':', '_')}:0": a for name, a in feeds.items() if name.replace(":", "_") in frozen}
     try:
         with session(imported) as running:
             found = running.run(fetches, given)

@@ -93,11 +93,11 @@ def refuse_recursion(
     Raises:
         LimitError: one does; the circle is named.
     """
-    for _ in _postorder(library, names, calls):
+    for _ in postorder(library, names, calls):
         pass
 
 
-def _postorder(
+def postorder(
     library: Mapping[str, Function], names: Iterable[str], calls: Callable[[str], Sequence[str]]
 ) -> Iterator[str]:
     """Yield functions, each after all it calls."""
@@ -157,7 +157,7 @@ class FlatBodies:
             SurgeryError: a call does not give an attribute that its function needs.
         """
         if name not in self._made:
-            for each in _postorder(self.library, [name], self._callees):
+            for each in postorder(self.library, [name], self._callees):
                 if each not in self._made:
                     self._made[each] = self._make(self.library[each])
         return self._made[name]

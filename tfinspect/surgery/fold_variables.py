@@ -24,6 +24,7 @@ from tfinspect.surgery.plain_functions import CONTROL_FLOW, PlainFunctions
 from tfinspect.surgery.prune import prune
 from tfinspect.surgery.reconcile import VARIABLES, declared_shape, value_of, variable_keys
 from tfinspect.surgery.restorable import check_restorable
+from tfinspect.surgery.stale_reads import refuse_stale_reads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -85,6 +86,7 @@ def fold_variables(
         NodeNotFoundError: an output is not in the graph.
     """
     load = load or AtLoad()
+    refuse_stale_reads(graph, outputs, feeds)
     graph, _ = fill_tables(graph, checkpoint, outputs, feeds)
     kept, updates = drop_updates(inline_functions(prune(graph, outputs, feeds), outputs), outputs)
     kept, notes = embed_files(prune(kept, outputs), load, outputs)
