@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api import keras, rebuild
+from tfinspect.api.at_load import at_load
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
 from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
@@ -86,7 +87,9 @@ def freeze_model(
     model = open_graph(graph)
     whole = model_graph(model)
     refs = choose_outputs(model, outputs)
-    if checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
+    if checkpoint is None and model.checkpoint is None and _is_whole(model):
+        values = _no_values(model)
+    elif checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
         values = keras.no_variables(model)
     else:
         values = _checkpoint(model, checkpoint)
@@ -95,7 +98,7 @@ def freeze_model(
         found = find_inputs(whole, TensorTypes(whole), refs)
         feeds = [end.ref for end in found if end.kind in _PIPELINES and end.dtype is not None]
     frozen, report = fold_variables(
-        whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
+        whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds, load=at_load(model)
     )
     if model.format in keras.FORMATS:
         report = replace(report, restored=keras.restored_by(model))
@@ -103,7 +106,7 @@ def freeze_model(
         restored = {name: name for name in values.variables if name in frozen}
         report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, refs)
-    return Frozen(frozen, taken, given, report, (*keras.changes(model), *rebuild.changes(model)))
+    return Frozen(frozen, taken, given, report, (*keras.changes(model), *rebuild.changes(model), *report.notes))
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -165,9 +168,7 @@ def freeze_file(
         _atomic.ensure_absent(output, force=force)
     if graph is None:
         model = open_graph(checkpoint, size=size)
-        if model.checkpoint is None and _is_whole(model) and model.format not in keras.FORMATS:
-            model = replace(model, checkpoint=_no_values(model))
-        if model.checkpoint is None and model.format not in keras.FORMATS:
+        if model.checkpoint is None and not _is_whole(model) and model.format not in keras.FORMATS:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:

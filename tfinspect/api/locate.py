@@ -79,6 +79,7 @@ def opened(model: Model, names: Sequence[str], ends: Sequence[TensorRef] = ()) -
     refs = [tensor_of(model, name) for name in names]
     if all(ref.name in graph for ref in refs):
         return model
+    from tfinspect.api.at_load import at_load
     from tfinspect.surgery.fold_variables import fold_variables
     from tfinspect.surgery.prune import check_ref
 
@@ -90,7 +91,9 @@ def opened(model: Model, names: Sequence[str], ends: Sequence[TensorRef] = ()) -
         check_ref(whole, ref)
     if model.checkpoint is None:
         return replace(model, graph=whole)
-    folded, _ = fold_variables(whole, model.checkpoint, list(dict.fromkeys([*refs, *ends])), saver=model.saver)
+    folded, _ = fold_variables(
+        whole, model.checkpoint, list(dict.fromkeys([*refs, *ends])), saver=model.saver, load=at_load(model)
+    )
     return replace(model, graph=folded, checkpoint=None)
 
 
