@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api import keras
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
+from tfinspect.api.repair import after_folding, before_folding, plain_whole, refuse, with_plain_names
 from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
+from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
-from tfinspect.surgery.endpoints import find_inputs
 from tfinspect.surgery.fold_variables import fold_variables
 from tfinspect.surgery.ops import VARIABLES
+from tfinspect.surgery.repairs import Repair
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
@@ -28,20 +30,45 @@ if TYPE_CHECKING:
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.tensors import Tensor
     from tfinspect.surgery.fold_variables import FreezeReport
+    from tfinspect.surgery.reconciliation import Row
 
 
-_PIPELINES = frozenset({"queue", "iterator"})
+_TRIMMING = frozenset({"check", "device", "colocation"})  # no reason alone to write a frozen graph once more
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A frozen graph, what it takes and gives, what was done to it, and in words what else was changed."""
+    """A frozen graph and how it came about.
+
+    Attributes:
+        graph: the graph.
+        inputs: what it takes.
+        outputs: what it gives.
+        report: which values went where.
+        notes: what else was changed or is worth knowing, in words.
+        repairs: what was done to make it compute what it computes in inference.
+        table: a row for each variable the outputs need, and for each weight of the checkpoint that nothing takes.
+    """
 
     graph: Graph
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     report: FreezeReport
     notes: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
+    table: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller of `freeze` may choose; see there."""
+
+    outputs: Sequence[str] = ()
+    inputs: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    averages: bool = False
+    keep_training: bool = False
 
 
 def freeze(
@@ -50,60 +77,68 @@ def freeze(
     *,
     outputs: Sequence[str] = (),
     inputs: Sequence[str] = (),
+    settings: Sequence[str] = (),
     rename: Mapping[str, str] | None = None,
     averages: bool = False,
+    keep_training: bool = False,
 ) -> Graph:
-    """Return the graph with every variable that the outputs need as a constant.
+    """Return the graph as it is in inference, with every variable that the outputs need as a constant.
 
-    What an input queue or an iterator delivers becomes a Placeholder of the same name.
+    Flags of the training phase are set, dead branches and dropout go, batch norms use their moving statistics, and what
+    an input pipeline delivers becomes a Placeholder of the same name.
 
     Args:
         graph: a graph, or the path of one; of a checkpoint with its `.meta` beside it that alone is enough.
         checkpoint: where the values come from.
         outputs: tensors the graph must still compute; none: its own outputs, where they are clear.
         inputs: tensors that will be fed, which become Placeholders; nothing behind them needs a value.
-        rename: name or leading scope in the graph -> name or scope in the checkpoint.
+        settings: `NAME=VALUE`, placeholders to fix; flags of the training phase default to inference.
+        rename: name, leading scope or pattern (`old/*`) in the graph -> what the checkpoint calls it.
         averages: take a variable's exponential moving average wherever the checkpoint has one.
+        keep_training: leave flags, dropout, batch statistics and checks as they are.
 
     Raises:
         InputError: graph or checkpoint cannot be read.
         AmbiguousOutputsError: the outputs must be chosen.
         UnrestoredVariablesError: variables are missing or of another shape or dtype; all are listed.
+        SurgeryError: something the outputs need cannot be frozen, or normalises by its batch and keeps no average.
     """
-    return freeze_model(graph, checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages).graph
+    options = Options(outputs, inputs, settings, rename or {}, averages, keep_training)
+    return freeze_model(graph, checkpoint, options).graph
 
 
 def freeze_model(
-    graph: PathLike | Graph | Model,
-    checkpoint: PathLike | Checkpoint | None = None,
-    *,
-    outputs: Sequence[str] = (),
-    inputs: Sequence[str] = (),
-    rename: Mapping[str, str] | None = None,
-    averages: bool = False,
+    graph: PathLike | Graph | Model, checkpoint: PathLike | Checkpoint | None = None, options: Options | None = None
 ) -> Frozen:
     """Freeze as `freeze` does, and say what was done."""
+    options = options or Options()
     model = open_graph(graph)
-    whole = model_graph(model)
-    refs = choose_outputs(model, outputs)
+    whole, repairs = plain_whole(model_graph(model))
+    model = replace(model, graph=whole)
+    outputs = choose_outputs(model, options.outputs)
     if checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
         values = keras.no_variables(model)
     else:
         values = _checkpoint(model, checkpoint)
-    feeds = [parse_shaped(text)[0] for text in inputs]
-    if not feeds:
-        found = find_inputs(whole, TensorTypes(whole), refs)
-        feeds = [end.ref for end in found if end.kind in _PIPELINES and end.dtype is not None]
+    starts = [parse_shaped(text)[0] for text in options.inputs]
+    training = options.keep_training
+    ready = before_folding(whole, outputs, starts, options.settings, saver=model.saver, keep_training=training)
     frozen, report = fold_variables(
-        whole, values, refs, saver=model.saver, rename=rename, averages=averages, feeds=feeds
+        ready.graph, values, outputs, saver=model.saver, rename=options.rename, averages=options.averages
     )
+    done = after_folding(frozen, outputs, whole, keep_training=training)
+    refuse(done.refusals)
+    frozen, outputs, renamed = with_plain_names(done.graph, outputs)
+    repairs += [r for r in ready.repairs if r.what != "pipeline" or r.node in frozen]
+    repairs += [*(Repair("update", *update) for update in report.updates), *done.repairs]
     if model.format in keras.FORMATS:
         report = replace(report, restored=keras.restored_by(model))
     elif values is model.checkpoint and model.layers:  # their weights became constants as the graph was built
         restored = {name: name for name in values.variables if name in frozen}
         report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
-    taken, given = ends_of(frozen, refs)
-    return Frozen(frozen, taken, given, report, keras.changes(model))
+    taken, given = ends_of(frozen, outputs)
+    notes = [*keras.changes(model), *(f"`{old}` is now `{new}`" for old, new in renamed.items())]
+    return Frozen(frozen, taken, given, report, tuple(notes), tuple(repairs))
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -135,53 +170,63 @@ def freeze_file(
     graph: PathLike | None = None,
     outputs: Sequence[str] = (),
     inputs: Sequence[str] = (),
+    settings: Sequence[str] = (),
     rename: Mapping[str, str] | None = None,
     averages: bool = False,
+    keep_training: bool = False,
     force: bool = False,
     dry_run: bool = False,
 ) -> Frozen:
     """Freeze a checkpoint and write the graph.
 
     Args:
-        checkpoint: prefix, `.index`, `.meta`, V1 file or folder.
+        checkpoint: prefix, `.index`, `.meta`, V1 file or folder; or a graph without variables that has something left
+            to repair.
         output: the `.pb` to write.
         graph: the graph, where the checkpoint has no `.meta` beside it or another one is meant.
         outputs: as `freeze`.
         inputs: as `freeze`.
+        settings: as `freeze`.
         rename: as `freeze`.
         averages: as `freeze`.
+        keep_training: as `freeze`.
         force: replace `output` if it exists.
         dry_run: do everything but write.
 
     Raises:
-        WrongKindError: the first argument is a graph that holds no variables to fill.
+        WrongKindError: the first argument is a graph that holds no variables to fill, and nothing to repair.
         OutputExistsError: `output` exists and `force` is not set.
     """
     from tfinspect.formats import _atomic
 
     if not dry_run:
         _atomic.ensure_absent(output, force=force)
+    options = Options(outputs, inputs, settings, rename or {}, averages, keep_training)
     if graph is None:
         model = open_graph(checkpoint)
-        if model.checkpoint is None and _is_whole(model) and model.format not in keras.FORMATS:
-            model = replace(model, checkpoint=_no_values(model))
-        if model.checkpoint is None and model.format not in keras.FORMATS:
+        if model.checkpoint is not None or model.format in keras.FORMATS:
+            frozen = freeze_model(model, options=options)
+        elif model.graph is None or _has_variables(model):
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
-        frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
+        else:
+            frozen = freeze_model(replace(model, checkpoint=_no_values(model)), options=options)
+            if model.format != "saved_model" and _TRIMMING.issuperset(repair.what for repair in frozen.repairs):
+                raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
     else:
-        frozen = freeze_model(graph, checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
+        frozen = freeze_model(graph, checkpoint, options)
     if not dry_run:
         formats.write_graph(frozen.graph, output, force=force)
     return frozen
 
 
-def _is_whole(model: Model) -> bool:
-    """Whether it is a SavedModel without variables; what its signature computes can be taken out all the same."""
-    return model.format == "saved_model" and not any(node.op in VARIABLES for node in model.graph or ())
+def _has_variables(model: Model) -> bool:
+    return any(
+        node.op in VARIABLES or (node.op == "_Arg" and node.dtype("T") == DType.RESOURCE) for node in model.graph or ()
+    )
 
 
 def _no_values(model: Model) -> Checkpoint:
-    """Return the checkpoint of a SavedModel without variables: an empty one."""
+    """Return the checkpoint of a model without variables: an empty one."""
     from tfinspect.ir.checkpoint import Checkpoint
 
     def none(name: str) -> Tensor:
@@ -192,7 +237,7 @@ def _no_values(model: Model) -> Checkpoint:
 
 def _nothing_to_freeze(model: Model, path: str, output: str) -> WrongKindError:
     name = shlex.quote(path)
-    if not any(node.op in VARIABLES for node in model.graph or ()):
+    if not _has_variables(model):
         return WrongKindError(
             f"{path} is frozen already: it has no variables", hint=f"tfinspect info {name}", evidence={"path": path}
         )

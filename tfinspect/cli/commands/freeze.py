@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 import typer
 
-from tfinspect.cli.options import DryRun, Force, Inputs, Json, Outputs, Quiet, RequiredOutput, Verbose
-from tfinspect.cli.render import plural, print_change
+from tfinspect.cli.freezing import show
+from tfinspect.cli.options import DryRun, Force, Inputs, Json, Outputs, Quiet, RequiredOutput, Settings, Verbose
 from tfinspect.cli.terminal import Terminal
 from tfinspect.errors import UsageError
 
@@ -28,6 +27,7 @@ def command(
     ] = None,
     outputs: Outputs = None,
     inputs: Inputs = None,
+    settings: Settings = None,
     mapping: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,6 +39,12 @@ def command(
     ] = None,
     averages: Annotated[
         bool, typer.Option("--ema", help="Take moving averages where the checkpoint has them", show_default=False)
+    ] = False,
+    keep_training: Annotated[
+        bool,
+        typer.Option(
+            "--keep-training", help="Leave flags, dropout and batch statistics as they are", show_default=False
+        ),
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -74,19 +80,12 @@ def command(
         inputs=inputs or (),
         rename=dict(map(_split_mapping, mapping or ())),
         averages=averages,
+        settings=settings or (),
+        keep_training=keep_training,
         force=force,
         dry_run=dry_run,
     )
-    report = done.report
-    extra: dict[str, object] = {"variables": dict(report.restored), "unused": list(report.unused)}
-    for node, update in report.updates:
-        terminal.detail(f"dropped the update {update} that ran before {node}")
-    for note in done.notes:
-        terminal.note(note)
-    unused = f"{plural(len(report.unused), 'weight')} of the checkpoint not needed"
-    terminal.note(f"restored {plural(len(report.restored), 'variable')}; {unused}")
-    print_change(terminal, "freeze", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
-    terminal.next_step(f"tfinspect export {shlex.quote(output)} --onnx")
+    show(terminal, done, output, dry_run=dry_run)
 
 
 def _split_mapping(text: str) -> tuple[str, str]:
