@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 from tfinspect import formats
 from tfinspect.api import keras
 from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.match_variables import match_variables
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
-from tfinspect.api.repair import after_folding, before_folding, plain_whole, refuse, with_plain_names
-from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
+from tfinspect.api.repair import after_folding, before_folding, plain_whole, random_nodes, refuse, with_plain_names
+from tfinspect.errors import (
+    IncompleteCheckpointError,
+    LimitError,
+    SurgeryError,
+    UsageError,
+    VariableNotFoundError,
+    WrongKindError,
+)
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
@@ -24,6 +32,7 @@ from tfinspect.surgery.shapes import TensorTypes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
@@ -48,6 +57,7 @@ class Frozen:
         notes: what else was changed or is worth knowing, in words.
         repairs: what was done to make it compute what it computes in inference.
         table: a row for each variable the outputs need, and for each weight of the checkpoint that nothing takes.
+        averages: of each variable that took its moving average, the key, and how it was found: "graph" or "name".
     """
 
     graph: Graph
@@ -57,6 +67,34 @@ class Frozen:
     notes: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()
     table: tuple[Row, ...] = ()
+    averages: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What freezing comes to.
+
+    Attributes:
+        table: a row for each variable the outputs need, and for each weight of the checkpoint that nothing takes.
+        repairs: what was done as far as it went.
+        frozen: the result, where nothing is in the way.
+        error: else an account of all that is.
+    """
+
+    table: tuple[Row, ...]
+    repairs: tuple[Repair, ...]
+    frozen: Frozen | None = None
+    error: TfinspectError | None = None
+
+    def done(self) -> Frozen:
+        """Return the result.
+
+        Raises:
+            TfinspectError: what is in the way.
+        """
+        if self.frozen is None:
+            raise self.error or AssertionError("a plan has a result or an error")
+        return self.frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +149,16 @@ def freeze_model(
     graph: PathLike | Graph | Model, checkpoint: PathLike | Checkpoint | None = None, options: Options | None = None
 ) -> Frozen:
     """Freeze as `freeze` does, and say what was done."""
+    return plan_model(graph, checkpoint, options).done()
+
+
+def plan_model(
+    graph: PathLike | Graph | Model, checkpoint: PathLike | Checkpoint | None = None, options: Options | None = None
+) -> Plan:
+    """Do all of `freeze`, and return what is in the way of it, if something is, instead of raising it.
+
+    What makes no sense of itself is raised all the same: a file that cannot be read, a name that is not there.
+    """
     options = options or Options()
     model = open_graph(graph)
     whole, repairs = plain_whole(model_graph(model))
@@ -120,14 +168,24 @@ def freeze_model(
         values = keras.no_variables(model)
     else:
         values = _checkpoint(model, checkpoint)
-    starts = [parse_shaped(text)[0] for text in options.inputs]
-    training = options.keep_training
-    ready = before_folding(whole, outputs, starts, options.settings, saver=model.saver, keep_training=training)
-    frozen, report = fold_variables(
-        ready.graph, values, outputs, saver=model.saver, rename=options.rename, averages=options.averages
+    matched = match_variables(whole, values, saver=model.saver, rename=options.rename, averages=options.averages)
+    ready = before_folding(
+        whole,
+        outputs,
+        [parse_shaped(text)[0] for text in options.inputs],
+        options.settings,
+        kept=() if options.keep_training else matched.kept,
+        saver=model.saver,
+        keep_training=options.keep_training,
     )
-    done = after_folding(frozen, outputs, whole, keep_training=training)
-    refuse(done.refusals)
+    ledger = matched.ledger(ready.graph, outputs, ready.values)
+    try:
+        folded, report = fold_variables(ready.graph, ledger.checkpoint, outputs, keys=matched.keys)
+        ledger.check_readable(report.restored)
+        done = after_folding(folded, outputs, whole, keep_training=options.keep_training)
+        refuse(done.refusals)
+    except (SurgeryError, LimitError, IncompleteCheckpointError) as error:
+        return Plan(ledger.rows(), tuple(repairs) + ready.repairs, error=ledger.account(error, ready.graph, outputs))
     frozen, outputs, renamed = with_plain_names(done.graph, outputs)
     repairs += [r for r in ready.repairs if r.what != "pipeline" or r.node in frozen]
     repairs += [*(Repair("update", *update) for update in report.updates), *done.repairs]
@@ -138,7 +196,20 @@ def freeze_model(
         report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, outputs)
     notes = [*keras.changes(model), *(f"`{old}` is now `{new}`" for old, new in renamed.items())]
-    return Frozen(frozen, taken, given, report, tuple(notes), tuple(repairs))
+    notes += ledger.notes(report.restored)
+    drawing = random_nodes(frozen)
+    if drawing and not options.keep_training:
+        notes.append(f"the outputs still depend on random numbers, drawn by {_some(drawing)}")
+    rows = ledger.rows(report.restored)
+    frozen_model = Frozen(
+        frozen, taken, given, report, tuple(notes), tuple(repairs), rows, ledger.averages(report.restored)
+    )
+    return Plan(rows, tuple(repairs), frozen_model)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3:,} more"  # noqa: PLR2004 - as many as shown
 
 
 def ends_of(graph: Graph, outputs: Sequence[TensorRef]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -168,14 +239,8 @@ def freeze_file(
     output: PathLike,
     *,
     graph: PathLike | None = None,
-    outputs: Sequence[str] = (),
-    inputs: Sequence[str] = (),
-    settings: Sequence[str] = (),
-    rename: Mapping[str, str] | None = None,
-    averages: bool = False,
-    keep_training: bool = False,
+    options: Options | None = None,
     force: bool = False,
-    dry_run: bool = False,
 ) -> Frozen:
     """Freeze a checkpoint and write the graph.
 
@@ -184,14 +249,8 @@ def freeze_file(
             to repair.
         output: the `.pb` to write.
         graph: the graph, where the checkpoint has no `.meta` beside it or another one is meant.
-        outputs: as `freeze`.
-        inputs: as `freeze`.
-        settings: as `freeze`.
-        rename: as `freeze`.
-        averages: as `freeze`.
-        keep_training: as `freeze`.
+        options: as the arguments of `freeze`.
         force: replace `output` if it exists.
-        dry_run: do everything but write.
 
     Raises:
         WrongKindError: the first argument is a graph that holds no variables to fill, and nothing to repair.
@@ -199,24 +258,29 @@ def freeze_file(
     """
     from tfinspect.formats import _atomic
 
-    if not dry_run:
-        _atomic.ensure_absent(output, force=force)
-    options = Options(outputs, inputs, settings, rename or {}, averages, keep_training)
-    if graph is None:
-        model = open_graph(checkpoint)
-        if model.checkpoint is not None or model.format in keras.FORMATS:
-            frozen = freeze_model(model, options=options)
-        elif model.graph is None or _has_variables(model):
-            raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
-        else:
-            frozen = freeze_model(replace(model, checkpoint=_no_values(model)), options=options)
-            if model.format != "saved_model" and _TRIMMING.issuperset(repair.what for repair in frozen.repairs):
-                raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
-    else:
-        frozen = freeze_model(graph, checkpoint, options)
-    if not dry_run:
-        formats.write_graph(frozen.graph, output, force=force)
+    _atomic.ensure_absent(output, force=force)
+    frozen = plan_file(checkpoint, graph, options or Options(), output).done()
+    formats.write_graph(frozen.graph, output, force=force)
     return frozen
+
+
+def plan_file(checkpoint: PathLike, graph: PathLike | None, options: Options, output: PathLike = "OUT.pb") -> Plan:
+    """Do all that `freeze_file` does before it writes, and return what is in the way instead of raising it.
+
+    Raises:
+        WrongKindError: the first argument is a graph that holds no variables to fill, and nothing to repair.
+    """
+    if graph is not None:
+        return plan_model(graph, checkpoint, options)
+    model = open_graph(checkpoint)
+    if model.checkpoint is not None or model.format in keras.FORMATS:
+        return plan_model(model, options=options)
+    if model.graph is None or _has_variables(model):
+        raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
+    plan = plan_model(replace(model, checkpoint=_no_values(model)), options=options)
+    if model.format != "saved_model" and plan.error is None and _TRIMMING.issuperset(r.what for r in plan.repairs):
+        raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
+    return plan
 
 
 def _has_variables(model: Model) -> bool:

@@ -12,8 +12,7 @@ from tfinspect.surgery.batch_statistics import batch_dependent, uses_moving_stat
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.vocabulary import current_vocabulary
-from tfinspect.surgery.moving_averages import moving_averages
-from tfinspect.surgery.ops import RANDOM, SWITCHES
+from tfinspect.surgery.ops import RANDOM, SWITCHES, VARIABLES
 from tfinspect.surgery.partition_ends import plain_ends, plain_names
 from tfinspect.surgery.phase import phase_flags
 from tfinspect.surgery.pipelines import pipeline_ends
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from tfinspect.surgery.moving_averages import Average
 
 __all__ = [
-    "Repaired", "after_folding", "before_folding", "plain_whole", "random_nodes", "refuse", "summary",
+    "Repair", "Repaired", "after_folding", "before_folding", "plain_whole", "random_nodes", "refuse", "summary",
     "with_plain_names",
 ]  # fmt: skip
 _CONDITIONALS = SWITCHES | {"If", "StatelessIf"}
@@ -47,13 +46,13 @@ class Repaired:
         graph: as it is now.
         repairs: what was done.
         refusals: what could not be done.
-        averages: moving averages the whole graph keeps.
+        values: what the caller gave variables.
     """
 
     graph: Graph
     repairs: tuple[Repair, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    averages: tuple[Average, ...] = field(default=(), repr=False)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 def before_folding(
@@ -62,6 +61,7 @@ def before_folding(
     starts: Sequence[TensorRef],
     settings: Sequence[str],
     *,
+    kept: Sequence[Average] = (),
     saver: Saver | None = None,
     keep_training: bool = False,
 ) -> Repaired:
@@ -71,7 +71,8 @@ def before_folding(
         whole: the whole graph: what restores and updates its variables tells what belongs to what.
         outputs: tensors to keep.
         starts: tensors that will be fed; none: where input pipelines end.
-        settings: `NAME=VALUE`, placeholders to fix.
+        settings: `NAME=VALUE`, placeholders to fix and variables to fill.
+        kept: the moving averages of the whole graph.
         saver: how the graph restores itself; the nodes it names are kept.
         keep_training: only fix what `settings` says and end pipelines.
 
@@ -82,7 +83,6 @@ def before_folding(
         UsageError: a setting or a tensor is not there.
         InvalidGraphError: a node that is needed has an input that is not in the graph.
     """
-    kept = () if keep_training else tuple(moving_averages(whole))
     roots = [*outputs, *_roots(whole, saver, kept)]
     feeds = list(starts) or _typed(whole, pipeline_ends(whole, roots))
     chosen = _chosen(whole, feeds, settings)
@@ -94,8 +94,11 @@ def before_folding(
         if (name := _placeholder(graph, ref)) is not None
     ]
     values: dict[TensorRef, Any] = {}
+    variables: dict[str, Any] = {}
     for ref, value in chosen.items():
-        if ref.name in graph:
+        if whole.by_name[ref.name].op in VARIABLES:
+            variables[ref.name] = value
+        elif ref.name in graph:
             values[ref] = value
             repairs.append(Repair("phase-flag", str(ref), f"= {value}, as told"))
     if not keep_training:
@@ -108,7 +111,7 @@ def before_folding(
     if not keep_training:
         graph, normed = uses_moving_statistics(graph, outputs, kept, TensorTypes(graph))
         repairs += normed
-    return Repaired(graph, tuple(repairs), averages=kept)
+    return Repaired(graph, tuple(repairs), values=variables)
 
 
 def _placeholder(graph: Graph, fed: TensorRef) -> str | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.model import Saver
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.tensors import Tensor
+    from tfinspect.surgery.reconcile import Key
 
 _INITIALIZED = frozenset({"IsVariableInitialized", "VarIsInitializedOp", "DisableCopyOnRead"})
 
@@ -55,6 +56,7 @@ def fold_variables(
     rename: Mapping[str, str] | None = None,
     averages: bool = False,
     feeds: Collection[TensorRef] = (),
+    keys: Mapping[str, Key] | None = None,
 ) -> tuple[Graph, FreezeReport]:
     """Freeze a graph for some outputs.
 
@@ -66,6 +68,7 @@ def fold_variables(
         rename: name or leading scope in the graph -> name or scope in the checkpoint.
         averages: take a variable's exponential moving average wherever the checkpoint has one.
         feeds: tensors that will be fed, such as what a queue delivers; nothing behind them needs a value.
+        keys: the checkpoint key of each variable, where it is known already.
 
     Raises:
         UnrestoredVariablesError: variables are missing, or held in another shape or dtype; all are listed.
@@ -78,7 +81,8 @@ def fold_variables(
     read = _read(kept, outputs)
     variables = [node for node in kept.nodes if node.op in VARIABLES and node.name in read]
     handles = follow_handles(kept)
-    keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
+    if keys is None:
+        keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
     check_restorable(variables, keys, checkpoint)
     folded = {node.name: _constant(node, value_of(node, keys[node.name], checkpoint)) for node in variables}
     taken = set(kept.by_name)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tfinspect.cli.freezing import show
+from tfinspect.cli.freezing import show, show_plan
 from tfinspect.cli.options import DryRun, Force, Inputs, Json, Outputs, Quiet, RequiredOutput, Settings, Verbose
 from tfinspect.cli.terminal import Terminal
 from tfinspect.errors import UsageError
@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--map",
             metavar="OLD=NEW",
-            help="Name or scope in the graph, and what the checkpoint calls it; repeat",
+            help="Name, scope or pattern (old/*=new/*) in the graph, and what the checkpoint calls it; repeat",
             show_default=False,
         ),
     ] = None,
@@ -52,11 +52,12 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Turn a graph and its checkpoint into one self-contained graph.
+    """Turn a graph and its checkpoint into one self-contained inference graph.
 
     Prunes to the outputs first, so an input pipeline or an optimizer that they
-    do not need never matters. Variables that are missing or do not fit are all
-    listed at once.
+    do not need never matters. Flags such as is_training are set, dropout and
+    checks go, batch norms use their moving statistics. All that is in the way
+    is listed at once.
 
     \b
     Examples:
@@ -66,26 +67,22 @@ def command(
         $ tfinspect freeze model.ckpt-7 --graph graph.pbtxt --outputs softmax -o frozen.pb
       A Keras model: each layer's output is called as the layer
         $ tfinspect freeze model.h5 -o frozen.pb
+      What each variable would get, and what is in the way
+        $ tfinspect freeze model.ckpt-7 --graph train.pbtxt -o frozen.pb --dry-run
       A graph whose scopes were renamed since, with the averaged weights
         $ tfinspect freeze model.ckpt-7 --graph eval.pb --map net=model/net --ema -o frozen.pb
     """  # noqa: D301 - \b is click's mark
-    from tfinspect.api.freeze import freeze_file
+    from tfinspect.api.freeze import Options, freeze_file, plan_file
 
     terminal = Terminal(json_mode=json, quiet=quiet, verbose=verbose)
-    done = freeze_file(
-        checkpoint,
-        output,
-        graph=graph,
-        outputs=outputs or (),
-        inputs=inputs or (),
-        rename=dict(map(_split_mapping, mapping or ())),
-        averages=averages,
-        settings=settings or (),
-        keep_training=keep_training,
-        force=force,
-        dry_run=dry_run,
-    )
-    show(terminal, done, output, dry_run=dry_run)
+    rename = dict(map(_split_mapping, mapping or ()))
+    chosen = Options(outputs or (), inputs or (), settings or (), rename, averages, keep_training)
+    if dry_run:
+        plan = plan_file(checkpoint, graph, chosen, output)
+        show_plan(terminal, plan, output)
+        plan.done()
+        return
+    show(terminal, freeze_file(checkpoint, output, graph=graph, options=chosen, force=force), output)
 
 
 def _split_mapping(text: str) -> tuple[str, str]:
