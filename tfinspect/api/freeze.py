@@ -196,7 +196,7 @@ def plan_model(
         report = replace(report, restored=restored, unused=tuple(n for n in report.unused if n not in restored))
     taken, given = ends_of(frozen, outputs)
     notes = [*keras.changes(model), *(f"`{old}` is now `{new}`" for old, new in renamed.items())]
-    notes += ledger.notes(report.restored)
+    notes += [*ledger.notes(report.restored), *done.notes]
     drawing = random_nodes(frozen)
     if drawing and not options.keep_training:
         notes.append(f"the outputs still depend on random numbers, drawn by {_some(drawing)}")

@@ -21,7 +21,6 @@ from tfinspect.surgery.average_pairs import average_pairs
 from tfinspect.surgery.batch_statistics import batch_dependent
 from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
 from tfinspect.surgery.given_values import fitted, with_values
-from tfinspect.surgery.modernize.vocabulary import current_vocabulary
 from tfinspect.surgery.moving_averages import moving_averages
 from tfinspect.surgery.prune import prune
 from tfinspect.surgery.reconcile import VARIABLES, saver_keys, variable_keys
@@ -238,7 +237,7 @@ class Ledger:
 
     def _check_nodes(self, graph: Graph, outputs: Sequence[TensorRef]) -> None:
         needed = prune(graph, outputs)
-        refuse([*batch_dependent(needed, TensorTypes(needed)), *current_vocabulary(needed)[2]])
+        refuse(batch_dependent(needed, TensorTypes(needed)))
 
     def _with_flags(self, error: UnrestoredVariablesError) -> UnrestoredVariablesError:
         """Return the error with the flags that would mend it, and a word on a checkpoint of another model."""

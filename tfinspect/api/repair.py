@@ -45,13 +45,15 @@ class Repaired:
     Attributes:
         graph: as it is now.
         repairs: what was done.
-        refusals: what could not be done.
+        refusals: what could not be done, and must be.
+        notes: what could not be done, in words.
         values: what the caller gave variables.
     """
 
     graph: Graph
     repairs: tuple[Repair, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -163,7 +165,7 @@ def after_folding(graph: Graph, outputs: Sequence[TensorRef], whole: Graph, *, k
         keep_training: only what no importer would take is changed.
 
     Returns:
-        The graph; refusals name what still normalises by the batch, and ops that nothing knows any more.
+        The graph; refusals name what still normalises by the batch, notes the ops that nothing knows any more.
     """
     repairs: list[Repair] = []
     refusals: list[Refusal] = []
@@ -178,7 +180,6 @@ def after_folding(graph: Graph, outputs: Sequence[TensorRef], whole: Graph, *, k
     graph, changed, unknown = current_vocabulary(graph)
     graph = prune(graph, outputs)
     repairs += changed
-    refusals += unknown
     if not keep_training:
         refusals += batch_dependent(graph, TensorTypes(graph))
         pinned = [node.name for node in graph.nodes if node.device]
@@ -186,7 +187,7 @@ def after_folding(graph: Graph, outputs: Sequence[TensorRef], whole: Graph, *, k
         if pinned:
             graph = graph.replace(nodes=[node.replace(device="") if node.device else node for node in graph.nodes])
     repairs += [Repair("colocation", node.name) for node in graph.nodes if _lost_colocation(whole, node)]
-    return Repaired(graph, tuple(repairs), tuple(refusals))
+    return Repaired(graph, tuple(repairs), tuple(refusals), tuple(unknown))
 
 
 def _lost_colocation(whole: Graph, node: Node) -> bool:
