@@ -108,6 +108,11 @@ def fill_tables(
     return graph.replace(nodes=[*(kept.get(node.name, node) for node in graph.nodes), *added]), filled
 
 
+def filling(graph: Graph) -> list[str]:
+    """Return the names of the nodes that fill tables, of any version; functions are not looked into."""
+    return [node.name for node in graph.nodes if _NEWER.get(node.op, node.op) in FILLS]
+
+
 def refuse_empty_tables(graph: Graph) -> None:
     """Check that each table of a pruned graph without calls is filled.
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.model import Saver
     from tfinspect.ir.refs import TensorRef
     from tfinspect.ir.tensors import Tensor
+    from tfinspect.surgery.reconcile import Key
 
 _INITIALIZED = frozenset({"IsVariableInitialized", "VarIsInitializedOp", "DisableCopyOnRead"})
 
@@ -65,6 +66,7 @@ def fold_variables(
     averages: bool = False,
     feeds: Collection[TensorRef] = (),
     load: AtLoad | None = None,
+    keys: Mapping[str, Key] | None = None,
 ) -> tuple[Graph, FreezeReport]:
     """Freeze a graph for some outputs.
 
@@ -77,6 +79,7 @@ def fold_variables(
         averages: take a variable's exponential moving average wherever the checkpoint has one.
         feeds: tensors that will be fed, such as what a queue delivers; nothing behind them needs a value.
         load: what loading the model does besides restoring it.
+        keys: the checkpoint key of each variable, where it is known already.
 
     Raises:
         UnrestoredVariablesError: variables are missing, or held in another shape or dtype; all are listed.
@@ -94,7 +97,8 @@ def fold_variables(
     refuse_empty_tables(kept)
     read = _read(kept, outputs)
     variables = [node for node in kept.nodes if node.op in VARIABLES and node.name in read]
-    keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
+    if keys is None:
+        keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
     missing = {node.name for node in variables if keys[node.name].name not in checkpoint.variables}
     setting, initial = initial_values(graph, load, missing)
     check_restorable([node for node in variables if node.name not in initial], keys, checkpoint)
