@@ -464,7 +464,7 @@ def ref_of(name: str) -> TensorRef:
 
 def judge(path: Path, tags: list[str], fetches: list[str], feeds: dict[str, Any]) -> str:
     try:
-        frozen = freezing.freeze_model(path, outputs=fetches, inputs=list(feeds)).graph
+        frozen = freezing.freeze(path, outputs=fetches, inputs=list(feeds))
         encoded = b"".join(map(bytes, graphdef.encode(frozen)))
     except TfinspectError as error:
         return f"{type(error).__name__}: {error}"
@@ -473,7 +473,7 @@ def judge(path: Path, tags: list[str], fetches: list[str], feeds: dict[str, Any]
         if not kept:
             return f"needs what is gone: {sorted(GONE)}"
         fetches = kept
-        frozen = freezing.freeze_model(path, outputs=fetches, inputs=list(feeds)).graph
+        frozen = freezing.freeze(path, outputs=fetches, inputs=list(feeds))
     left = {node.op for node in frozen.nodes} | {n.op for f in frozen.functions.values() for n in f.body.nodes}
     wrong = {op for op in left if "Variable" in op or op.startswith(("Ref", "Assign", "Resource"))}
     if wrong:

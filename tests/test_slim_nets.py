@@ -13,7 +13,7 @@ import tfinspect as ti
 from tests import slim_reference as reference
 from tests.checkpoint_writers import write_bundle
 from tests.cli_calls import ZOO
-from tfinspect.api.freeze import freeze_model
+from tfinspect.api.freeze import Options, freeze_model
 from tfinspect.api.load import open_graph
 from tfinspect.architectures.recognize import Recognized, check_whole, recognize
 from tfinspect.errors import UnrestoredVariablesError, UsageError
@@ -524,7 +524,7 @@ def test_a_bare_checkpoint_is_a_graph_and_is_frozen(tmp_path: Path) -> None:
     model = open_graph(prefix, size=(96, 96))
     assert model.facts["architecture"] == "MobileNet v2 0.35 (slim), 3 classes, input 96x96"
     for wanted, use in ((net.variables, False), (averages, True)):
-        done = freeze_model(model, averages=use)
+        done = freeze_model(model, options=Options(averages=use))
         assert [str(spec.ref) for spec in done.outputs] == ["model/MobilenetV2/Predictions/Reshape_1:0"]
         assert not any(node.op == "VariableV2" for node in done.graph.nodes)
         assert set(done.report.restored.values()) == set(wanted)
