@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from tfinspect.api import proof
 from tfinspect.api.labels import check_labels, read_labels
 from tfinspect.api.photo_models import Wishes, open_photo_model
+from tfinspect.api.usual_pixels import UNKNOWN, formula
 from tfinspect.errors import FileMissingError, InputError, LimitError, RuntimeFailedError, UsageError
 from tfinspect.formats import _atomic
 from tfinspect.ir.dtypes import DType
@@ -312,8 +313,9 @@ class _Asked:
         self.measure: Measure = "probability"
         recipe = model.way.recipe
         if recipe is not None and recipe.origin == "assumed" and model.way.kind == "values":
+            how = "-1 to 1" if recipe.mean == UNKNOWN.mean else formula(recipe)
             self.notes.append(
-                "nothing says how pixels are scaled: -1 to 1 is assumed; if that is wrong, give --mean and --scale"
+                f"nothing says how pixels are scaled: {how} is assumed; if that is wrong, give --mean and --scale"
             )
 
     def read(self, images: Sequence[str]) -> list[_Photo]:

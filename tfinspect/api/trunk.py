@@ -18,6 +18,7 @@ from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import Prepared, model_graph, prepare
 from tfinspect.api.recipe import image_entry, recipe_beside
+from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import UnsupportedOpsError, UsageError
 from tfinspect.formats import _atomic, graphdef
 from tfinspect.ir.dtypes import DType
@@ -152,7 +153,7 @@ def open_trunk(
     if batch == _ONE:
         notes.append(f"`{ref}` is of shape {format_shape(told)} whatever the batch: one image at a time")
     if recipe.origin == "assumed":
-        notes.append("the graph does not say how pixels are scaled: (pixel - 127.5) / 127.5 is assumed; see --mean")
+        notes.append(assumption(recipe, entry.network))
     return Trunk(
         model,
         whole,

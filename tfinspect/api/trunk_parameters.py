@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tfinspect.api.load import open_graph
 from tfinspect.api.prepare import fold, model_graph, prepare
 from tfinspect.api.recipe import image_entry, recipe_beside
+from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import IncompatibleGraftError, UsageError
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.shapes import format_shape
@@ -155,7 +156,7 @@ def open_trunk(
     parameters = replace(parameters, trainable=tuple(t for t in parameters.trainable if t.name in own))
     notes = [f"fixed {setting}" for setting in ready.settings]
     if place.recipe.origin == "assumed":
-        notes.append("the graph does not say how pixels are scaled; -1 to 1 is assumed (--mean, --scale)")
+        notes.append(assumption(place.recipe, place.network))
     decoder = None if place.decoder is None else whole.graph.node(place.decoder.ref.name)
     accurate = decoder is not None and decoder.text("dct_method") == "INTEGER_ACCURATE"
     return OpenTrunk(

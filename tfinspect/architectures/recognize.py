@@ -101,12 +101,26 @@ def recognize(checkpoint: Checkpoint, size: tuple[int, int] | None = None) -> Re
     return None if best is None else best[1]
 
 
+def family_of(graph: Graph) -> Family | None:
+    """Return the network whose names the convolutions of a graph have, or None; nothing else is looked at."""
+    for node in graph.nodes:
+        if node.op == "Conv2D":
+            found = _SCOPE.search(node.name)
+            if found is not None:
+                return _family(found.group())
+    return None
+
+
+def _family(word: str) -> Family:
+    families: tuple[Family, ...] = importlib.import_module(f"tfinspect.architectures.{FAMILIES[word]}").FAMILIES
+    return next(one for one in families if one.scope == word)
+
+
 def _built(checkpoint: Checkpoint, scope: str, word: str, size: tuple[int, int] | None) -> Recognized:
     from tfinspect.architectures._slim import Net
     from tfinspect.ir.graph import Graph, Versions
 
-    families: tuple[Family, ...] = importlib.import_module(f"tfinspect.architectures.{FAMILIES[word]}").FAMILIES
-    family = next(one for one in families if one.scope == word)
+    family = _family(word)
     variables = checkpoint.variables
     net = Net({name: info.shape for name, info in variables.items()}, scope, family.style)
     fixed = None if family.fixed_size is None else family.fixed_size(net)
