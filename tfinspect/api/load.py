@@ -58,6 +58,18 @@ def open_graph(path: PathLike | Graph | Model, *, size: tuple[int, int] | None =
     return found
 
 
+def open_for_images(path: PathLike | Graph | Model, size: tuple[int, int] | None) -> Model:
+    """Open as `open_graph` does; a graph that is rebuilt from the file takes images of `size`, any other is as it is.
+
+    Raises:
+        TfinspectError: as `open_graph`.
+    """
+    found = open_graph(path)
+    if size is None or not is_rebuilt(found) or isinstance(path, Graph | Model):
+        return found
+    return open_graph(path, size=size)
+
+
 def _opened(path: PathLike, size: tuple[int, int] | None) -> Model:
     model = formats.open_model(path)
     if keras.is_keras(model):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from tfinspect import __version__, formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.export_onnx import convert_graph, convertible_graph
-from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.load import PathLike, open_for_images
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import Prepared, model_graph, prepare
 from tfinspect.api.recipe import image_entry, recipe_beside
@@ -114,7 +114,7 @@ def open_trunk(
         UsageError: no input takes images, or further inputs need values.
         InputError, SurgeryError: as `prepare`.
     """
-    model, ref = locate(open_graph(path), bottleneck)
+    model, ref = locate(open_for_images(path, size), bottleneck)
     check_ref(model_graph(model), ref)
     starts = [parse_shaped(text)[0] for text in inputs]
     if len(starts) > 1:

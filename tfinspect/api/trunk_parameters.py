@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tfinspect.api.load import open_graph
+from tfinspect.api.load import open_for_images
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import fold, model_graph, prepare
 from tfinspect.api.recipe import image_entry, recipe_beside
@@ -130,7 +130,7 @@ def open_trunk(
         IncompatibleGraftError: the bottleneck is not one vector of float32 an image.
         UsageError: no input takes images, or no weights stand before the bottleneck.
     """
-    found, ref = locate(open_graph(path), bottleneck)
+    found, ref = locate(open_for_images(path, size), bottleneck)
     check_ref(model_graph(found), ref)
     folded = fold(found, [ref])
     model = replace(found, graph=folded, checkpoint=None)
