@@ -19,6 +19,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfinspect import api
@@ -438,6 +439,12 @@ def compare(path: Path) -> dict[str, str]:
             continue
         fetches = sorted({full(info.name) for info in signature.outputs.values() if info.name})
         placeholders = {n.name: n.attr["dtype"].type for n in meta.graph_def.node if n.op.startswith("Placeholder")}
+        scalars = {
+            n.name
+            for n in meta.graph_def.node
+            if n.name in placeholders and meta.graph_def.versions.producer >= SCALARS_SINCE
+            if "shape" in n.attr and not n.attr["shape"].shape.unknown_rank and not n.attr["shape"].shape.dim
+        }
         feeds: dict[str, Any] = {}
         for seed, (_, info) in enumerate(sorted(signature.inputs.items())):
             first = info.coo_sparse.values_tensor_name or info.name
@@ -445,8 +452,9 @@ def compare(path: Path) -> dict[str, str]:
                 continue  # the features inside a model that is to be evaluated, for looking at them
             if not info.dtype:  # 2016 did not say
                 info.dtype = placeholders[first.split(":")[0]]
-            if meta.graph_def.versions.producer < SCALARS_SINCE and not info.tensor_shape.dim:
-                info.tensor_shape.dim.add(size=-1)
+            if not info.tensor_shape.dim and first.split(":")[0] not in scalars:
+                dims = [-1] if first.split(":")[0] in placeholders else [-1, 1]
+                info.tensor_shape.dim.extend(TensorShapeProto.Dim(size=d) for d in dims)
             feeds |= (
                 sparse(info) if info.WhichOneof("encoding") == "coo_sparse" else {full(info.name): value(info, seed)}
             )

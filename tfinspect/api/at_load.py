@@ -6,13 +6,13 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfinspect.api.locate import INIT
 from tfinspect.surgery.at_load import Asset, AtLoad, node_of
 
 if TYPE_CHECKING:
     from tfinspect.ir.model import Model
 
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op", "serving_init_op")  # collections
-_INITIALIZER = "__saved_model_init_op"  # signature
 
 
 def at_load(model: Model) -> AtLoad:
@@ -20,8 +20,8 @@ def at_load(model: Model) -> AtLoad:
     from tfinspect.formats import _assets
 
     names = [node_of(name) for collection in _MAIN_OPS for name in model.collections.get(collection, ())]
-    if _INITIALIZER in model.signatures:
-        names += [spec.ref.name for spec in model.signatures[_INITIALIZER].outputs]
+    if INIT in model.signatures:
+        names += [spec.ref.name for spec in model.signatures[INIT].outputs]
     place = Path(model.path)
     folder = str(place if place.is_dir() else place.parent)
     assets = {

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tfinspect.ir.signature import Signature
 
 DEFAULT_SIGNATURE = "serving_default"
-_INITIALIZER = "__saved_model_init_op"
+INIT = "__saved_model_init_op"
 
 
 def signature_of(model: Model) -> Signature | None:
     """Return the signature that is meant where none was named: the default one, or the only one."""
-    found = [one for name, one in model.signatures.items() if name != _INITIALIZER]
+    found = [one for name, one in model.signatures.items() if name != INIT]
     return found[0] if len(found) == 1 else model.signatures.get(DEFAULT_SIGNATURE)
 
 
