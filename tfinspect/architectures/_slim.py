@@ -102,6 +102,11 @@ class Net:
         self._names: set[str] = set()
         self._inside = ""
 
+    @property
+    def root(self) -> str:
+        """The network's own scope, without what the checkpoint has before it: what slim opened twice."""
+        return self.scope.rpartition("/")[2]
+
     # ------------------------------------------------------------------------------------------------ the checkpoint
 
     def shape(self, name: str) -> tuple[int, ...] | None:
