@@ -458,6 +458,7 @@ def test_the_name_of_the_scope_does_not_matter(case: Case) -> None:
 def test_a_wide_layer_alone_is_no_sign_of_vgg() -> None:
     variables = {"alexnet_v2/fc6/weights": zeros(5, 5, 256, 4096), "alexnet_v2/fc6/biases": zeros(4096)}
     assert recognize(reference.checkpoint(variables)) is None
+    assert recognize(reference.checkpoint(variables), (224, 224)) is None  # not: its weights allow only 160
     assert family_of(ti.Graph([placeholder("alexnet_v2/fc6/weights", DType.FLOAT, (5, 5, 256, 4096))])) is None
 
 

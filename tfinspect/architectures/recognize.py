@@ -107,7 +107,9 @@ def recognize(checkpoint: Checkpoint, size: tuple[int, int] | None = None) -> Re
     best: tuple[int, Recognized] | None = None
     for scope, words, is_usual in _places(checkpoint):
         for word in words:
-            found = _built(checkpoint, scope, _family(word), size)
+            found = _built(checkpoint, scope, _family(word), size if is_usual else None)
+            if size is not None and not is_usual and found.is_whole:  # a size is no fault of what it may not be
+                found = _built(checkpoint, scope, _family(word), size)
             score = found.wanted - 2 * len(found.missing) - len(found.strange)
             is_told = 2 * len(found.missing) <= found.wanted if is_usual else found.is_whole
             if is_told and (best is None or score > best[0]):
