@@ -13,10 +13,10 @@ from tfinspect.ir.dtypes import DType
 from tfinspect.ir.shapes import compatible, format_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tfinspect.architectures.family import Family
-    from tfinspect.ir.checkpoint import Checkpoint
+    from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
     from tfinspect.ir.graph import Graph
 
 FAMILIES: Final = {
@@ -46,6 +46,7 @@ class Recognized:
         missing: names of those that the checkpoint lacks.
         wrong: by name, what is wrong with those that it holds in another shape or type.
         spare: names of weights that the network does not need.
+        other: name of one of those that may be the weights of a classifier, where none is at its place; else empty.
     """
 
     family: Family
@@ -59,6 +60,7 @@ class Recognized:
     missing: tuple[str, ...]
     wrong: Mapping[str, str]
     spare: tuple[str, ...]
+    other: str
 
     @property
     def is_whole(self) -> bool:
@@ -68,7 +70,8 @@ class Recognized:
     def __str__(self) -> str:
         """Return `Inception v3 (slim), 1001 classes, input 299x299 assumed`."""
         words = [f"{self.family.title}{f' {self.width:g}' if self.width != 1 else ''} (slim)"]
-        words.append(f"{self.classes} classes" if self.classes else "no classifier")
+        instead = f" at its place, `{self.other}` may be one" if self.other else ""
+        words.append(f"{self.classes} classes" if self.classes else f"no classifier{instead}")
         words.append(f"input {self.size[0]}x{self.size[1]}{' assumed' if self.assumed else ''}")
         return ", ".join(words)
 
@@ -85,6 +88,8 @@ def recognize(checkpoint: Checkpoint, size: tuple[int, int] | None = None) -> Re
     Raises:
         UsageError: images of that size do not fit the weights, or are too small.
     """
+    if size is not None and min(size) < 1:
+        raise UsageError(f"no image is of the size {size[0]}x{size[1]}")
     scopes = dict.fromkeys(
         (name[: match.end()], match.group()) for name in checkpoint.variables for match in _SCOPE.finditer(name)
     )
@@ -133,6 +138,7 @@ def _built(checkpoint: Checkpoint, scope: str, word: str, size: tuple[int, int] 
         for name, shape in net.wanted.items()
         if name in variables and not (compatible(shape, variables[name].shape) and variables[name].dtype is DType.FLOAT)
     }
+    spare = tuple(name for name, info in variables.items() if info.role == "weight" and name not in net.wanted)
     return Recognized(
         family,
         scope,
@@ -144,8 +150,18 @@ def _built(checkpoint: Checkpoint, scope: str, word: str, size: tuple[int, int] 
         len(net.wanted),
         tuple(name for name in net.wanted if name not in variables),
         wrong,
-        tuple(name for name, info in variables.items() if info.role == "weight" and name not in net.wanted),
+        spare,
+        "" if net.classes or not net.features else _classifier(variables, spare, net.features),
     )
+
+
+def _classifier(variables: Mapping[str, VariableInfo], spare: Sequence[str], features: int) -> str:
+    """Return the first of some weights that could make classes of features; empty where there is none."""
+    for name in spare:
+        shape = variables[name].shape
+        if len(shape) in (2, 4) and shape[-2] == features and all(n == 1 for n in shape[:-2]):
+            return name
+    return ""
 
 
 def check_whole(checkpoint: Checkpoint, found: Recognized) -> None:
