@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tfinspect.architectures.family import Family
-    from tfinspect.ir.checkpoint import Checkpoint
+    from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
     from tfinspect.ir.graph import Graph
 
 FAMILIES: Final = {
@@ -64,6 +64,7 @@ class Recognized:
         wrong: by name, what is wrong with those that it holds in another shape or type.
         strange: names of weights by which it would be another network: of more layers, or biases beside a norm.
         spare: names of other weights that the network does not need.
+        other: name of one of those that may be the weights of a classifier, where none is at its place; else empty.
     """
 
     family: Family
@@ -78,6 +79,7 @@ class Recognized:
     wrong: Mapping[str, str]
     strange: tuple[str, ...]
     spare: tuple[str, ...]
+    other: str
 
     @property
     def is_whole(self) -> bool:
@@ -87,7 +89,8 @@ class Recognized:
     def __str__(self) -> str:
         """Return `Inception v3 (slim), 1001 classes, input 299x299 assumed`."""
         words = [f"{self.family.title}{f' {self.width:g}' if self.width != 1 else ''} (slim)"]
-        words.append(f"{self.classes} classes" if self.classes else "no classifier")
+        instead = f" at its place, `{self.other}` may be one" if self.other else ""
+        words.append(f"{self.classes} classes" if self.classes else f"no classifier{instead}")
         words.append(f"input {self.size[0]}x{self.size[1]}{' assumed' if self.assumed else ''}")
         return ", ".join(words)
 
@@ -104,6 +107,8 @@ def recognize(checkpoint: Checkpoint, size: tuple[int, int] | None = None) -> Re
     Raises:
         UsageError: images of that size do not fit the weights, or are too small.
     """
+    if size is not None and min(size) < 1:
+        raise UsageError(f"no image is of the size {size[0]}x{size[1]}")
     best: tuple[int, Recognized] | None = None
     for scope, words, is_usual in _places(checkpoint):
         for word in words:
@@ -194,6 +199,7 @@ def _built(checkpoint: Checkpoint, scope: str, family: Family, size: tuple[int, 
         wrong,
         tuple(strange),
         tuple(name for name in spare if name not in set(strange)),
+        "" if net.classes or not net.features else _classifier(variables, spare, net.features),
     )
 
 
@@ -210,6 +216,15 @@ def _strange(spare: Sequence[str], wanted: Iterable[str], scope: str, family: Fa
 
 def _layer(name: str) -> str:
     return name.rpartition("/")[0].removesuffix("/BatchNorm")
+
+
+def _classifier(variables: Mapping[str, VariableInfo], spare: Sequence[str], features: int) -> str:
+    """Return the first of some weights that could make classes of features; empty where there is none."""
+    for name in spare:
+        shape = variables[name].shape
+        if len(shape) in (2, 4) and shape[-2] == features and all(n == 1 for n in shape[:-2]):
+            return name
+    return ""
 
 
 def check_whole(checkpoint: Checkpoint, found: Recognized) -> None:
