@@ -236,6 +236,7 @@ PUBLISHED = {
     "resnet_v2_101": (reference.resnet_v2, {"depth": 101}, 48, "ResNet v2 101 (slim), 7 classes, {}"),
     "resnet_v1_152": (reference.resnet_v1, {"depth": 152}, 48, "ResNet v1 152 (slim), 7 classes, {}"),
     "resnet_v2_152": (reference.resnet_v2, {"depth": 152}, 33, "ResNet v2 152 (slim), 7 classes, {}"),
+    "vgg_a": (reference.vgg, {"depth": 11, "fc": 60}, 96, "VGG 11 (slim), 7 classes, {}"),
     "MobilenetV1": (reference.mobilenet_v1, {"width": 0.5}, 96, "MobileNet v1 0.5 (slim), 7 classes, {}"),
     "MobilenetV2": (reference.mobilenet_v2, {"width": 0.5}, 97, "MobileNet v2 0.5 (slim), 7 classes, {}"),
 }

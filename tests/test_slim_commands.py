@@ -36,7 +36,7 @@ def test_a_bare_checkpoint_on_the_command_line(bare: Path, tmp_path: Path, cli: 
     listed = cli("vars", bare, "--json").answer
     assert listed["network"] == {
         "name": "mobilenet_v1", "title": "MobileNet v1", "scope": "MobilenetV1", "classes": 3, "width": 0.25,
-        "size": [224, 224], "size_assumed": True, "preprocessing": "half range", "missing": [], "differing": {},
+        "size": [224, 224], "size_assumed": True, "preprocessing": "half range", "missing": [], "differing": {}, "strange": [],
         "unused": [],
     }  # fmt: skip
     told = cli("info", bare, "--json").answer

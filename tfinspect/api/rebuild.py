@@ -100,8 +100,12 @@ def sentence(path: str, found: Recognized) -> str:
 
 def lacking(found: Recognized) -> str:
     """Say what a network is that a checkpoint holds a part of, and what the first is that is missing or wrong."""
-    first = (*found.missing, *(f"{name} ({what})" for name, what in found.wrong.items()))[0]
-    count = len(found.missing) + len(found.wrong)
+    first = (
+        *found.missing,
+        *(f"{name} ({what})" for name, what in found.wrong.items()),
+        *(f"{name} (not in the published network)" for name in found.strange),
+    )[0]
+    count = len(found.missing) + len(found.wrong) + len(found.strange)
     return (
         f"{found.family.title} (slim) in part: {count:,} of {found.wanted:,} variables missing or wrong, first {first}"
     )
@@ -120,6 +124,7 @@ def to_json(found: Recognized) -> dict[str, object]:
         "preprocessing": found.family.pixels,
         "missing": list(found.missing),
         "differing": dict(found.wrong),
+        "strange": list(found.strange),
         "unused": list(found.spare),
     }
 

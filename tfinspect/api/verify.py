@@ -11,6 +11,7 @@ from tfinspect import formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import prepare
+from tfinspect.api.rebuild import is_rebuilt
 from tfinspect.errors import NameNotFoundError, UsageError, WrongKindError
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.shapes import compatible, merge
@@ -180,7 +181,8 @@ def _open(
                 name, "", lambda: runtimes.tensorflow_saved_model(path), tuple(runner.inputs), tuple(runner.outputs)
             )
     model = open_graph(path)
-    if model.graph is None or (model.graph.source is None and not model.layers):
+    made = bool(model.layers) or is_rebuilt(model)
+    if model.graph is None or (model.graph.source is None and not made):
         raise WrongKindError(f"{name} holds nothing that can be run", hint=f"tfinspect info {name}")
     ready = prepare(model, inputs=inputs, outputs=outputs, settings=settings)
     reference = kept.enter_context(proof.reference_of(model))

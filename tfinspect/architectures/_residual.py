@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -9,7 +10,8 @@ if TYPE_CHECKING:
 
     from tfinspect.architectures._slim import Net, Value
 
-UNITS: Final = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # in each block, by the depth of the network
+UNITS: Final = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}  # in blocks, by depth
+LAYERS: Final = re.compile(r"block\d+/unit_\d+/bottleneck_v\d/.*/weights")
 BASE: Final = 64  # channels of the first layer, and of the narrow layers of the first block
 EXPANSION: Final = 4  # how many times as wide the result of a unit is as its narrow layers
 EPSILON: Final = 1e-5

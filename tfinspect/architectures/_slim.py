@@ -81,6 +81,7 @@ class Net:
             that only a variable could tell which is missing.
         scope: of the variables, with whatever the checkpoint has before the network's own name.
         classes: units of the classifier, None while there is none.
+        features: channels that the mean over the image, or the pool that gives it, has; None while there is neither.
         width: multiplier of all numbers of channels, where a family has one; set by its module.
     """
 
@@ -96,11 +97,17 @@ class Net:
         self.wanted: dict[str, Shape] = {}
         self.scope = scope
         self.classes: int | None = None
+        self.features: int | None = None
         self.width = 1.0
         self.style = style or Style()
         self._shapes = shapes
         self._names: set[str] = set()
         self._inside = ""
+
+    @property
+    def root(self) -> str:
+        """The network's own scope, without what the checkpoint has before it: what slim opened twice."""
+        return self.scope.rpartition("/")[2]
 
     # ------------------------------------------------------------------------------------------------ the checkpoint
 
@@ -329,6 +336,7 @@ class Net:
         """Add the mean over height and width, which stay as dimensions of one element."""
         axes = self.integers(f"{name}/reduction_indices", [1, 2])
         ref = self.op(name, "Mean", x.ref, axes, Tidx=DType.INT32, keep_dims=True)
+        self.features = x.channels
         return Value(ref, 1, 1, x.channels)
 
     def global_pool(self, x: Value, layer: str, kernel: int, *, shrinks: bool = True) -> Value:
@@ -343,6 +351,7 @@ class Net:
         """
         size = (x.height, x.width)
         if size == (kernel, kernel) or (shrinks and max(size) <= kernel):
+            self.features = x.channels
             return self.avg_pool(x, layer.format(*size), size, 1, "VALID")
         parent = layer.rpartition("/")[0]
         return self.mean(x, f"{parent}/global_pool" if parent else "global_pool")

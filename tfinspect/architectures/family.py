@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
 
     from tfinspect.architectures._slim import Net, Style, Value
@@ -28,6 +29,8 @@ class Family:
         build: adds its layers to a network that has its input already; ends with the predictions, or where the
             checkpoint has no classifier with the pooled features. It may set `Net.width`.
         fixed_size: says the size of images where the shape of a variable decides it; None where none does.
+        layers: names, relative to the scope, of the weights of layers that such networks have more or fewer of. A layer
+            of which the network knows nothing makes the checkpoint that of another, which computes something else.
     """
 
     name: str
@@ -38,3 +41,4 @@ class Family:
     pixels: Pixels
     build: Callable[[Net, Value], None]
     fixed_size: Callable[[Net], tuple[int, int] | None] | None = None
+    layers: re.Pattern[str] | None = None

@@ -51,7 +51,7 @@ _CLASSIFIER: Final = "Logits/Conv2d_0c_1x1"
 
 def _build(net: Net, x: Value) -> None:
     net.width = multiplier(net, _STEM, _BLOCKS)
-    with net.inside(FAMILY.scope):
+    with net.inside(net.root):
         x = mixed(net, x, _STEM, _BLOCKS)
     x = net.global_pool(x, "Logits/AvgPool_0a_7x7", 7, shrinks=False)
     if net.has(_CLASSIFIER):

@@ -100,7 +100,7 @@ _CLASSIFIER: Final = "Logits/Conv2d_1c_1x1"
 
 def _build(net: Net, x: Value) -> None:
     net.width = multiplier(net, _STEM, _MIXED, _LEAST)
-    with net.inside(FAMILY.scope):
+    with net.inside(net.root):
         x = mixed(net, x, _STEM, _MIXED, _LEAST)
     x = net.global_pool(x, "Logits/AvgPool_1a_{}x{}", 8)
     if net.has(_CLASSIFIER):

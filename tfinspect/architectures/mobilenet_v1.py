@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.architectures._multiplied import multiplied
@@ -29,7 +30,7 @@ def _channels(published: int, width: float) -> int:
 def _build(net: Net, x: Value) -> None:
     published = {f"Conv2d_{number}_pointwise": channels for number, (_, channels) in enumerate(_LAYERS, 1)}
     channels = multiplied(net, {"Conv2d_0": _FIRST, **published}, _channels)
-    with net.inside("MobilenetV1"):
+    with net.inside(net.root):
         x = net.conv2d(x, "Conv2d_0", channels["Conv2d_0"], 3, 2)
         for number, (stride, _) in enumerate(_LAYERS, 1):
             x = net.depthwise(x, f"Conv2d_{number}_depthwise", 3, stride)
@@ -53,5 +54,6 @@ FAMILIES: Final = (
         style=Style("Relu6", gamma=True),
         pixels="half range",
         build=_build,
+        layers=re.compile(r"Conv2d_\d+(_depthwise/depthwise_|_pointwise/|/)weights"),
     ),
 )

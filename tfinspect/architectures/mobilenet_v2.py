@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.architectures._multiplied import multiplied
@@ -69,5 +70,6 @@ FAMILIES: Final = (
         style=Style("Relu6", gamma=True),
         pixels="half range",
         build=_build,
+        layers=re.compile(r"(expanded_conv|Conv)(_\d+)?/(.*/)?(depthwise_)?weights"),
     ),
 )

@@ -1,4 +1,4 @@
-"""ResNet v1 50, 101 and 152 of slim, from the paper "Deep Residual Learning for Image Recognition".
+"""ResNet v1 50, 101, 152 and 200 of slim, from the paper "Deep Residual Learning for Image Recognition".
 
 Slim's own: a block's stride is in its last unit, on the 3x3 convolution, after zeros on all sides. It comes to the
 same as the published stride in the first unit of the next block.
@@ -9,7 +9,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from tfinspect.architectures._residual import BASE, EPSILON, EXPANSION, UNITS, classify, padded_conv, shortcut, units
+from tfinspect.architectures._residual import (
+    BASE,
+    EPSILON,
+    EXPANSION,
+    LAYERS,
+    UNITS,
+    classify,
+    padded_conv,
+    shortcut,
+    units,
+)
 from tfinspect.architectures._slim import NONE, Style
 from tfinspect.architectures.family import Family
 
@@ -42,6 +52,7 @@ def _family(depth: int) -> Family:
         style=Style(gamma=True, epsilon=EPSILON),
         pixels="less mean",
         build=functools.partial(_build, depth=depth),
+        layers=LAYERS,
     )
 
 

@@ -1,4 +1,4 @@
-"""ResNet v2 50, 101 and 152 of slim, from the paper "Identity Mappings in Deep Residual Networks".
+"""ResNet v2 50, 101, 152 and 200 of slim, from the paper "Identity Mappings in Deep Residual Networks".
 
 Batch norm and activation come before the convolutions of a unit, and once more after the last unit; what no norm
 follows has biases: the very first layer, the last of each unit, and shortcuts. Strides are where `resnet_v1` has them.
@@ -10,7 +10,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from tfinspect.architectures._residual import BASE, EPSILON, EXPANSION, UNITS, classify, padded_conv, shortcut, units
+from tfinspect.architectures._residual import (
+    BASE,
+    EPSILON,
+    EXPANSION,
+    LAYERS,
+    UNITS,
+    classify,
+    padded_conv,
+    shortcut,
+    units,
+)
 from tfinspect.architectures._slim import NONE, Style
 from tfinspect.architectures.family import Family
 
@@ -45,6 +55,7 @@ def _family(depth: int) -> Family:
         style=Style(gamma=True, epsilon=EPSILON),
         pixels="half range",
         build=functools.partial(_build, depth=depth),
+        layers=LAYERS,
     )
 
 

@@ -1,4 +1,4 @@
-"""VGG 16 and 19 of slim, from the paper "Very Deep Convolutional Networks for Large-Scale Image Recognition".
+"""VGG 11, 16 and 19 of slim, from the paper "Very Deep Convolutional Networks for Large-Scale Image Recognition".
 
 The fully connected layers are convolutions, and the window of the first, which covers all that five poolings leave,
 decides the size of the images. Slim ended the network with its logits: there is no softmax.
@@ -7,6 +7,7 @@ decides the size of the images. Slim ended the network with its logits: there is
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.architectures._slim import Style
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 _SIZE: Final = 224
 _SHRINKS: Final = 32  # five poolings, each of which halves
 _LARGEST: Final = 64  # window of fc6; no network has one nearly as large
-_CONVOLUTIONS: Final = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # layers of each block, by the depth of the network
+_CONVOLUTIONS: Final = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # of each block, by depth
+_LAYERS: Final = re.compile(r"conv\d+/conv\d+_\d+/weights")
 _CHANNELS: Final = (64, 128, 256, 512, 512)
 
 
@@ -45,16 +47,17 @@ def _fixed_size(net: Net) -> tuple[int, int] | None:
 
 
 def _family(depth: int) -> Family:
-    build = functools.partial(_build, depth=depth)
+    name = "vgg_a" if depth == min(_CONVOLUTIONS) else f"vgg_{depth}"
     return Family(
-        name=f"vgg_{depth}",
+        name=name,
         title=f"VGG {depth}",
-        scope=f"vgg_{depth}",
+        scope=name,
         size=(_SIZE, _SIZE),
         style=Style(norm=False),
         pixels="less mean",
-        build=build,
+        build=functools.partial(_build, depth=depth),
         fixed_size=_fixed_size,
+        layers=_LAYERS,
     )
 
 
