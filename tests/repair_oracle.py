@@ -549,7 +549,7 @@ def zoo_inception_training(folder: Path) -> dict[str, Any]:
         tf.import_graph_def(definition.graph_def, name="")
         with session(graph) as opened:
             opened.run("save/restore_all", {"save/Const:0": str(prefix)})
-            wanted = opened.run([fetch], {"module_apply_default/hub_input/images:0": x})
+            wanted = opened.run([fetch], {"Placeholder:0": x})
     done = freeze_model(meta, prefix, Options([fetch]))
     found = run(done.graph, [fetch], {str(done.inputs[0].ref): x})
     return {
