@@ -34,7 +34,7 @@ __all__ = [
     "Repair", "Repaired", "after_folding", "before_folding", "plain_whole", "random_nodes", "refuse", "summary",
     "with_plain_names",
 ]  # fmt: skip
-_CONDITIONALS = SWITCHES | {"If", "StatelessIf"}
+_CONDITIONALS = SWITCHES | {"If", "StatelessIf", "Select", "SelectV2"}
 _MOST_ROUNDS = 64  # conditionals within functions within conditionals
 
 
