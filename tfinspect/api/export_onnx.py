@@ -39,6 +39,7 @@ from tfinspect.surgery.strip_checks import strip_checks
 from tfinspect.surgery.strip_dropout import strip_dropout
 from tfinspect.verify import run as verify_run
 from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift
+from tfinspect.verify.recurrent import Layer
 from tfinspect.verify.weights import account
 
 if TYPE_CHECKING:
@@ -361,7 +362,12 @@ def _weights(convertible: Convertible, written: onnx_format.OnnxFile, reference:
         }
     )
     source = _constants(graph)
-    report = account(source, written.initializers, epsilons=epsilons)
+    recurrent = [
+        Layer(node.op, *(*node.inputs, "", "", "")[1:4])
+        for node in written.nodes
+        if node.op in {"LSTM", "GRU"} and not node.domain
+    ]
+    report = account(source, written.initializers, epsilons=epsilons, recurrent=recurrent)
     if not report.unaccounted:
         return report
     declared = {
@@ -370,7 +376,7 @@ def _weights(convertible: Convertible, written: onnx_format.OnnxFile, reference:
         if (name := f"{fold.biases}:0") in report.unaccounted and (biases := _folded_biases(fold, source)) is not None
     }
     source.update(_computed(graph, reference))
-    return account(source, written.initializers, folds=declared, epsilons=epsilons)
+    return account(source, written.initializers, folds=declared, epsilons=epsilons, recurrent=recurrent)
 
 
 def _folded_biases(fold: BatchNormFold, source: Mapping[str, Tensor]) -> Fold | None:
