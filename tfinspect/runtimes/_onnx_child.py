@@ -59,11 +59,29 @@ def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # no
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(Path(path).parent)
             )
-        while len(_sessions) >= (1 if status.st_size > _LARGE_NBYTES else _SESSIONS_KEPT):
+        while len(_sessions) >= (1 if _nbytes(path) > _LARGE_NBYTES else _SESSIONS_KEPT):
             _sessions.popitem(last=False)
         _sessions[key] = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     _sessions.move_to_end(key)
     return _sessions[key]
+
+
+def _nbytes(path: str) -> int:
+    """The size of a file and of those beside it that hold its weights."""
+    size: int = os.stat(path).st_size  # noqa: PTH116 - as above
+    if size > _LARGE_NBYTES:
+        return size
+    import onnx
+
+    folder = Path(path).parent
+    names = {
+        entry.value
+        for tensor in onnx.load(path, load_external_data=False).graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    size += sum(place.stat().st_size for name in names if (place := folder / name).is_file())
+    return size
 
 
 def _with_outputs(path: str, names: Sequence[str]) -> bytes:
