@@ -433,13 +433,16 @@ def test_only_what_is_new_is_computed_and_in_order(tmp_path: Path) -> None:
         ran.append(len(batch))
         return mean(batch)
 
-    worker = Worker(Job("", "x:0", "y:0", Recipe((4, 4)), batch=5), run)
+    loaded: list[int] = []
+    worker = Worker(Job("", "x:0", "y:0", Recipe((4, 4)), batch=5), run, lambda: loaded.append(len(ran)))
     told: list[tuple[int, int, int]] = []
     with FeatureCache(tmp_path / "cache") as kept:
         done = extracting.extract(
             files, kept, worker, workers=3, progress=lambda p: told.append((p.done, p.computed, p.cached))
         )
         assert (done.computed, done.cached, len(ran)) == (12, 1, 3)
+        assert loaded == [0]
+        assert done.loading > 0
         assert [failure.name for failure in done.failures] == ["b/cut.jpg", "b/gone.jpg"]
         assert done.failures[1].reason == f"{folder / 'b/gone.jpg'} cannot be read: no such file or directory"
         assert told[-1] == (15, 12, 1)
@@ -452,6 +455,7 @@ def test_only_what_is_new_is_computed_and_in_order(tmp_path: Path) -> None:
         ran.clear()
         again = extracting.extract(files, kept, worker, workers=3)
         assert (again.computed, again.cached, ran) == (0, 13, [])
+        assert (loaded, again.loading) == ([0], 0)
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 import time
@@ -58,6 +59,7 @@ EngineName = Literal["local", "ray"]
 DEFAULT_BATCH: Final = 32
 _CHECKED_IMAGES: Final = 6
 _FEW_IMAGES: Final = 2
+_VARIANT: Final = "shared"
 _NO_PROGRESS: Final[Callable[[Progress], None]] = lambda _: None  # noqa: E731
 
 
@@ -97,7 +99,7 @@ class FeaturesReport:
         splits: images by part.
         made: what is written into the file about how it was made.
         agreement: how the features compare with TensorFlow's; None where TensorFlow itself computed them.
-        seconds: wall time of reading, decoding and computing.
+        seconds: wall time of reading, decoding and computing, once the runtime was loaded.
         warnings: what may not be as it was meant.
         notes: what was concluded, in words.
         engine: `local` or `ray`.
@@ -312,7 +314,7 @@ def features(
                 done = _over_ray(images, kept, opened.worker.job, workers, progress)
         else:
             done = extract(images.files, kept, opened.worker, workers=workers or os.cpu_count() or 1, progress=progress)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start - done.loading
         _refuse_nothing(images, done)
         report = _report(images, trunk, opened, done, agreement, seconds, kept.width)
         write(images, done, kept, report.made, output, force=force)
@@ -414,12 +416,13 @@ def open_engine(
     job = replace(job, batch=1 if trunk.batch != DYNAMIC else batch)
     make = runtimes.onnx_model if runtime == "onnxruntime" else runtimes.tensorflow_graph
     folder = root / "features" / trunk.key(runtime)
-    worker = Worker(job, _run(make(job.model), job))
+    runner = make(job.model)
+    worker = Worker(job, _run(runner, job), functools.partial(runner.load, variant=_VARIANT))
     yield Engine(worker, runtime, folder, check_features.remembered(folder), checked=True, notes=tuple(notes))
 
 
 def _run(runner: Runner, job: Job) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-    return lambda values: runner.run([job.output], {job.input: values}, variant="shared")[0]
+    return lambda values: runner.run([job.output], {job.input: values}, variant=_VARIANT)[0]
 
 
 def _compare(images: Images, trunk: Trunk, engine: Engine) -> Agreement | None:
