@@ -19,6 +19,7 @@ from PIL import Image
 from tests.cli_calls import FIXTURES, Caller
 from tfinspect.api import check_features
 from tfinspect.api import features as api
+from tfinspect.api.image_list import list_images
 from tfinspect.api.trunk import open_trunk
 from tfinspect.errors import InputError, LeakyCutError, NodeNotFoundError, RuntimeFailedError, UsageError
 from tfinspect.formats import features as features_format
@@ -382,12 +383,12 @@ def test_few_images_are_warned_of(tmp_path: Path) -> None:
     folder = good(tmp_path / "photos", 2)
     (folder / "a/2.jpg").write_bytes(PHOTO)
     (folder / "c").mkdir()
-    images = api.list_images(folder)
+    images = list_images(folder)
     assert images.warnings == (
         "class folder `c` has no images",
         "class `b` has 2 images; that is too few to learn from and to test on",
     )
-    limited = api.list_images(folder, limit=3)
+    limited = list_images(folder, limit=3)
     assert [file.name for file in limited.files] == ["a/0.jpg", "a/1.jpg", "b/0.jpg"]
     assert [one.split(" ")[3] for one in limited.warnings[1:]] == ["2", "1"]
 
