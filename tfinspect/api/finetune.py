@@ -18,14 +18,14 @@ from tfinspect.api.labels import labels_path, read_labels
 from tfinspect.api.recipe import format_recipe, recipe_path
 from tfinspect.api.train_head import train_head
 from tfinspect.api.trunk_parameters import Layers, OpenTrunk, open_trunk
-from tfinspect.errors import IncompatibleGraftError, RuntimeFailedError, UsageError, WrongKindError
+from tfinspect.errors import IncompatibleGraftError, RuntimeFailedError, UsageError, WrongKindError, counted
 from tfinspect.formats import _atomic
 from tfinspect.ir.features import SPLITS, Features
 from tfinspect.ir.head import DenseHead, DenseLayer
 from tfinspect.ir.tensors import Tensor
 from tfinspect.ir.trainer import Task, head_name
 from tfinspect.learn import dense
-from tfinspect.learn.finetune import Epoch, Settings, logits_of, run
+from tfinspect.learn.finetune import LEAST_FACTOR, Epoch, Settings, logits_of, run
 from tfinspect.learn.images import image_folder
 from tfinspect.learn.metrics import evaluate
 from tfinspect.learn.regime import regime
@@ -148,7 +148,7 @@ def finetune(
         output: the `.pb` to write.
         bottleneck: tensor of the trunk that the head takes.
         head: `.npz` to start from; None: one is trained on the trunk's features first.
-        layers: which are trained; None: all.
+        layers: which are trained; None: those that `LEAST_FACTOR` leaves.
         settings: how.
         checkpoints: folder for what a killed training goes on from; None: a hidden one that is removed at the end.
         validation: share of photos that training is watched on.
@@ -185,7 +185,7 @@ def finetune(
     check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
         trunk = open_trunk(graph, bottleneck, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings)
-        chosen = layers.of(trunk.graph, trunk.parameters)
+        chosen = _chosen(layers, trunk, settings, tell)
     start = _start_head(head, trunk)
     classes = _class_order(photos.classes, wanted or (() if start is None else start.labels), start)
     shapes = [(layer.units, layer.activation) for layer in start.layers] if start is not None else [(len(classes), "")]
@@ -328,6 +328,27 @@ def _blank(width: int, classes: int) -> DenseHead:
 
     weights, biases = np.zeros((width, classes), np.float32), np.zeros(classes, np.float32)
     return DenseHead((DenseLayer(Tensor.of(weights), Tensor.of(biases), "softmax"),))
+
+
+def _chosen(layers: Layers, trunk: OpenTrunk, settings: Settings, tell: Listeners) -> list[str]:
+    """Return the names of the constants that are trained: where none are named, those whose steps are worth a gradient.
+
+    Gradients of the first layers, which work on the largest images, cost as much as those of all others.
+    """
+    names = layers.of(trunk.graph, trunk.parameters)
+    if layers != Layers():
+        return names
+    factors = rates(trunk.parameters, names, settings.decay)
+    last = {t.name for t in trunk.parameters.trainable if t.depth == 0}
+    found = [name for name in names if factors[name] >= LEAST_FACTOR or name in last]
+    if len(found) < len(names):
+        depths = {t.name: t.depth for t in trunk.parameters.trainable}
+        trained = len({depths[name] for name in found})
+        tell.note(
+            f"the last {counted(trained, 'layer')} of {trunk.parameters.layers} are trained; the others would take "
+            f"steps of less than {LEAST_FACTOR:g} of the head's (--all trains them too)"
+        )
+    return found
 
 
 def _task(
