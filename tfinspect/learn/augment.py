@@ -32,7 +32,7 @@ class Augmentation:
     """
 
     flip: bool = True
-    least_area: float = 0.6
+    least_area: float = 0.3
     ratio: float = 4 / 3
     brightness: float = 0.2
     contrast: float = 0.2
