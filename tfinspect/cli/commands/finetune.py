@@ -63,7 +63,7 @@ def command(
         typer.Option("--scope", metavar="PATTERN", help="Train weights of this scope or pattern; repeat"),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Train all layers (the default)", show_default=False)
+        bool, typer.Option("--all", help="Train all layers, also those that --decay all but stops", show_default=False)
     ] = False,
     head_only: Annotated[bool, typer.Option("--head-only", help="Train the head alone", show_default=False)] = False,
     batch_norm: Annotated[
@@ -76,8 +76,8 @@ def command(
     ] = None,
     decay: Annotated[
         float, typer.Option("--decay", metavar="X", help="Factor of the rate from each layer to the one before it")
-    ] = 0.95,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over the photos")] = 10,
+    ] = 0.85,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over the photos")] = 30,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Photos a step")] = 16,
     no_augment: Annotated[
         bool, typer.Option("--no-augment", help="No flips, crops and changes of colour", show_default=False)
@@ -119,8 +119,10 @@ def command(
     Constants of the graph become variables, a head is trained on the trunk's
     features and then both on augmented photos; the result is frozen again and
     checked: run as written, it must give what training measured. Layers far
-    from the head learn more slowly (--decay). The photos' names decide which
-    of them are for validation and test. The same seed gives the same order and
+    from the head learn more slowly (--decay); where their steps would be less
+    than a 25th of the head's they stay as they are, which takes half the time
+    (--all trains them too). The photos' names decide which of them are for
+    validation and test. The same seed gives the same order and
     augmentation; results differ by rounding, for TensorFlow adds in threads.
     The same command goes on after a kill where the last epoch ended.
 
