@@ -203,7 +203,7 @@ def finetune(
                 photos, classes, trunk.entry, trainer.features, settings, parts=parts, listeners=tell
             )  # fmt: skip
             found = regime(album.features, where=str(folder), seed=settings.seed)
-            tell.note(f"{found.name}: {found.advice}")
+            tell.note(f"{found.name}: {found.why}; {found.advice}")
             if start is None:
                 with tell.phase("training a head on the features"):
                     start = train_head(album.features, where=str(folder)).head

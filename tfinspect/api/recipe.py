@@ -32,6 +32,7 @@ METADATA_KEY = "preprocess"
 _IMAGE_RANK: Final = 4
 _CHANNELS: Final = (1, 3)
 _MOST_PIXELS = 1 << 24  # 4,096 x 4,096, several times what any network takes
+_WHITE: Final = 255.0
 _HALF_RANGE = 127.5  # the slim networks take pixels from -1 to 1
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 _CAFFE_SIZE = (224, 224)
@@ -71,11 +72,12 @@ def image_entry(
     scale: Sequence[float] | None = None,
     bgr: bool | None = None,
     recorded: Recipe | None = None,
+    from_hub: bool = False,
 ) -> ImageEntry:
     """Find where photos enter a graph and what must be done to them before.
 
     Of several sources for the same fact what the caller gives comes first, then what the model has recorded, then what
-    the graph does itself; where nothing says how pixels are scaled, -1 to 1 is assumed.
+    the graph does itself; where nothing says how pixels are scaled, it is assumed, see `assumption`.
 
     Args:
         graph: without variables.
@@ -86,6 +88,7 @@ def image_entry(
         scale: what the difference is multiplied by, likewise.
         bgr: whether blue comes first.
         recorded: recipe kept with the model.
+        from_hub: whether it is a module of TensorFlow Hub; see `is_hub`.
 
     Raises:
         UsageError: no input takes images, or their size is neither known nor given.
@@ -109,6 +112,7 @@ def image_entry(
         bgr=bgr,
         recorded=recorded,
         from_caffe=_is_from_caffe(graph),
+        from_hub=from_hub,
     )
     return ImageEntry(recipe, start, known.dtype or DType.FLOAT, None)
 
@@ -125,6 +129,7 @@ def input_recipe(
     bgr: bool | None = None,
     recorded: Recipe | None = None,
     from_caffe: bool = False,
+    from_hub: bool = False,
 ) -> Recipe:
     """Return what must be done to pixels before an input takes them; see `image_entry` for what comes first.
 
@@ -139,6 +144,7 @@ def input_recipe(
         bgr: whether blue comes first.
         recorded: recipe kept with the model.
         from_caffe: whether, where nothing says how pixels are scaled, it is as Caffe did.
+        from_hub: whether, where nothing says so, it is as modules of TensorFlow Hub want it.
 
     Raises:
         UsageError: no image is of that type or shape, or the size is neither known nor given.
@@ -157,9 +163,12 @@ def input_recipe(
             )
         recipe = replace(recorded, size=found)
     elif dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
-        recipe = Recipe(found, channels=channels, origin="graph")  # the graph scales by itself
+        by = 1 / _WHITE if dtype is not DType.UINT8 and inside is not None and _takes_shares(inside) else 1.0
+        recipe = Recipe(found, scale=(by,), channels=channels, origin="graph")  # the graph scales by itself
     elif from_caffe and channels == len(_CAFFE_MEAN):
         recipe = Recipe(found, mean=_CAFFE_MEAN, bgr=True, origin="assumed")
+    elif from_hub:
+        recipe = Recipe(found, scale=(1 / _WHITE,), channels=channels, origin="assumed")
     else:
         half = (_HALF_RANGE,)
         recipe = Recipe(found, mean=half, scale=(1 / _HALF_RANGE,), channels=channels, origin="assumed")
@@ -172,6 +181,29 @@ def input_recipe(
             origin="given",
         )
     return recipe
+
+
+def _takes_shares(inside: Preprocessing) -> bool:
+    """Whether what a graph does to its input shows that it takes pixels from 0 to 1, not to 255: x * 2 - 1, say."""
+    return all(0 <= mean <= 1 for mean in inside.mean) and all(abs(scale) >= 1 for scale in inside.scale)
+
+
+def is_hub(model: Model) -> bool:
+    """Whether a model is a module of TensorFlow Hub of the first kind; such ones take pixels from 0 to 1."""
+    return model.facts.get("hub", "").startswith("TF1")
+
+
+def assumption(recipe: Recipe) -> str | None:
+    """Return what is to be said of a recipe that is assumed; None for all others."""
+    if recipe.origin != "assumed":
+        return None
+    if recipe.bgr:
+        words = f"blue first, less {', '.join(f'{value:g}' for value in recipe.mean)}, as Caffe did,"
+    elif recipe.mean == (0.0,):
+        words = "0 to 1, as modules of TensorFlow Hub take them,"
+    else:
+        words = "-1 to 1"
+    return f"nothing says how pixels are scaled: {words} is assumed; if that is wrong, give --mean and --scale"
 
 
 def carried(
@@ -194,7 +226,7 @@ def carried(
     if model.graph is None:
         return recorded
     try:
-        entry = image_entry(model.graph, outputs, recorded=recorded)
+        entry = image_entry(model.graph, outputs, recorded=recorded, from_hub=is_hub(model))
     except (UsageError, LimitError):
         return None  # it takes no images, or does not say of which size
     if entry.decoder is not None and entry.decoder.contents in inputs:

@@ -17,7 +17,7 @@ from tfinspect.api.export_onnx import convert_graph, convertible_graph
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import Prepared, model_graph, prepare
-from tfinspect.api.recipe import image_entry, recipe_beside
+from tfinspect.api.recipe import assumption, image_entry, is_hub, recipe_beside
 from tfinspect.errors import UnsupportedOpsError, UsageError
 from tfinspect.formats import _atomic, graphdef
 from tfinspect.ir.dtypes import DType
@@ -139,6 +139,7 @@ def open_trunk(
         scale=scale,
         bgr=bgr,
         recorded=recipe_beside(model.path) if model.path and not starts else None,
+        from_hub=is_hub(model),
     )
     recipe = entry.recipe
     shape = (1, *(recipe.size or (None, None)), recipe.channels)
@@ -151,8 +152,8 @@ def open_trunk(
     notes = [*whole.notes, *(f"fixed {setting}" for setting in whole.settings)]
     if batch == _ONE:
         notes.append(f"`{ref}` is of shape {format_shape(told)} whatever the batch: one image at a time")
-    if recipe.origin == "assumed":
-        notes.append("the graph does not say how pixels are scaled: (pixel - 127.5) / 127.5 is assumed; see --mean")
+    if (words := assumption(recipe)) is not None:
+        notes.append(words)
     return Trunk(
         model,
         whole,

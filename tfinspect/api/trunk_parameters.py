@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tfinspect.api.load import open_graph
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import fold, model_graph, prepare
-from tfinspect.api.recipe import image_entry, recipe_beside
+from tfinspect.api.recipe import assumption, image_entry, is_hub, recipe_beside
 from tfinspect.errors import IncompatibleGraftError, UsageError
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.shapes import format_shape
@@ -135,7 +135,9 @@ def open_trunk(
     model = replace(found, graph=folded, checkpoint=None)
     whole = prepare(model, outputs=[str(ref)], settings=settings)
     recorded = recipe_beside(found.path) if found.path else None
-    place = image_entry(whole.graph, [ref], size=size, mean=mean, scale=scale, bgr=bgr, recorded=recorded)
+    place = image_entry(
+        whole.graph, [ref], size=size, mean=mean, scale=scale, bgr=bgr, recorded=recorded, from_hub=is_hub(found)
+    )
     if place.recipe.size is None:
         raise UsageError("the graph takes images of any size, and a batch needs one", hint="--size HEIGHTxWIDTH")
     ready = prepare(model, inputs=[str(place.ready)], outputs=[str(ref)], settings=settings)
@@ -154,8 +156,8 @@ def open_trunk(
     own = {node.name for node in folded.nodes}  # what modernising added is no weight of the model
     parameters = replace(parameters, trainable=tuple(t for t in parameters.trainable if t.name in own))
     notes = [f"fixed {setting}" for setting in ready.settings]
-    if place.recipe.origin == "assumed":
-        notes.append("the graph does not say how pixels are scaled; -1 to 1 is assumed (--mean, --scale)")
+    if (words := assumption(place.recipe)) is not None:
+        notes.append(words)
     decoder = None if place.decoder is None else whole.graph.node(place.decoder.ref.name)
     accurate = decoder is not None and decoder.text("dct_method") == "INTEGER_ACCURATE"
     return OpenTrunk(
