@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.cli_calls import FIXTURES, ZOO, Caller
 from tfinspect import runtimes
-from tfinspect.api.freeze import freeze_file
+from tfinspect.api.freeze import Options, freeze_file
 from tfinspect.api.predict import predict
 from tfinspect.errors import NameNotFoundError, OutputExistsError, UsageError
 from tfinspect.learn.preprocess import Recipe
@@ -496,7 +496,7 @@ CIFAR = ZOO / "ckpt_v2_meta" / "mlnet_cifar"
 @pytest.mark.tensorflow
 @pytest.mark.skipif(not CIFAR.exists(), reason="the collection of real models is not beside the repository")
 def test_a_checkpoint_with_its_graph_says_what_the_frozen_one_says(tmp_path: Path) -> None:
-    freeze_file(CIFAR, tmp_path / "frozen.pb", outputs=["add_1"])
+    freeze_file(CIFAR, tmp_path / "frozen.pb", options=Options(["add_1"]))
     first, second = (predict(model, [PHOTO], top=10, outputs=["add_1"]) for model in (CIFAR, tmp_path / "frozen.pb"))
     assert first.classes == 10
     assert "`add_1:0` is what feeds a softmax, not its result: softmax is applied" in first.notes

@@ -9,7 +9,8 @@ import pytest
 
 from tests.cli_calls import FIXTURES, ZOO
 from tfinspect import formats
-from tfinspect.api.recipe import assumption, format_recipe, image_entry, parse_recipe, recipe_beside, recipe_path
+from tfinspect.api.recipe import format_recipe, image_entry, parse_recipe, recipe_beside, recipe_path
+from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import InputError, UsageError
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
@@ -111,17 +112,16 @@ def test_a_graph_that_takes_pixels_from_0_to_1_shows_it(sub: object, mul: object
     assert found.recipe.scale == ((1 / 255,) if shares else (1.0,))
 
 
-def test_what_is_assumed_is_said() -> None:
-    plain = image_entry(network((None, 8, 6, 3)), OUT)
-    module = image_entry(network((None, 8, 6, 3)), OUT, from_hub=True)
-    caffe = Recipe((8, 6), mean=(103.939, 116.779, 123.68), bgr=True, origin="assumed")
-    assert module.recipe.apply(np.full((8, 6, 3), 255, np.uint8)).max() == pytest.approx(1)
-    assert module.recipe.apply(np.zeros((8, 6, 3), np.uint8)).max() == 0
-    words = "nothing says how pixels are scaled: {} is assumed; if that is wrong, give --mean and --scale"
-    assert assumption(plain.recipe) == words.format("-1 to 1")
-    assert assumption(module.recipe) == words.format("0 to 1, as modules of TensorFlow Hub take them,")
-    assert assumption(caffe) == words.format("blue first, less 103.939, 116.779, 123.68, as Caffe did,")
-    assert assumption(image_entry(network((None, 8, 6, 3), scaled=True), OUT, from_hub=True).recipe) is None
+def test_modules_of_hub_take_pixels_from_0_to_1() -> None:
+    found = image_entry(network((None, 8, 6, 3)), OUT, from_hub=True)
+    assert found.recipe.apply(np.full((8, 6, 3), 255, np.uint8)).max() == pytest.approx(1)
+    assert found.recipe.apply(np.zeros((8, 6, 3), np.uint8)).max() == 0
+    assert assumption(found.recipe, found.network) == (
+        "the graph does not say how pixels are scaled: pixel / 255 is assumed, as is usual for modules of TensorFlow "
+        "Hub; see --mean"
+    )
+    other = image_entry(network((None, 8, 6, 3), scaled=True), OUT, from_hub=True)
+    assert (other.recipe.scale, other.recipe.origin, other.network) == ((1.0,), "graph", "")
 
 
 def test_what_is_given_comes_first() -> None:

@@ -16,7 +16,7 @@ from tfinspect.api.load import open_graph
 from tfinspect.api.locate import locate, opened, signature_of, tensor_of
 from tfinspect.api.prepare import prepare
 from tfinspect.api.trunk_parameters import open_trunk
-from tfinspect.errors import NodeNotFoundError
+from tfinspect.errors import NodeNotFoundError, UsageError
 from tfinspect.formats import saved_model
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
@@ -94,6 +94,29 @@ def test_the_default_signature_is_asked_first() -> None:
     assert str(tensor_of(model, "nothing:3")) == "nothing:3"
 
 
+def test_a_training_graph_is_fine_tuned_from_the_tensor_that_takes_images(call: Caller, tmp_path: Path) -> None:
+    training = FIXTURES / "training/model.ckpt-3"
+    with pytest.raises(UsageError, match=r"^no input takes images\n") as caught:
+        open_trunk(training, "bottleneck")
+    assert caught.value.hint == "name the one that does: --inputs T[1,HEIGHT,WIDTH,3]"
+    trunk = open_trunk(training, "bottleneck", inputs=["input/image"])
+    assert (str(trunk.start), trunk.width, trunk.entry.recipe.size) == ("input/image:0", 6, (12, 12))
+    assert trunk.model.graph is not None
+    for graph in (trunk.model.graph, trunk.graph):
+        assert not {"FIFOQueueV2", "QueueDequeueV2", "DecodeRaw", "VariableV2"} & {node.op for node in graph}
+    assert [t.name for t in trunk.parameters.trainable] == ["conv/weights", "conv/beta"]
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(encode_png(np.zeros((4, 4, 3), np.uint8)))
+    twice = ("--inputs", "input/image", "--inputs", "conv/relu")
+    shares = ("--validation", "0", "--test", "0")
+    done = call(
+        "finetune", training, tmp_path / "photos", "--bottleneck", "bottleneck", *twice, *shares, "-o", tmp_path / "t.pb",
+        "--json",
+    )  # fmt: skip
+    assert (done.status, done.error["message"]) == (2, "images enter at one tensor; --inputs is given several times")
+
+
 def test_a_module_is_called_by_its_signature_default() -> None:
     def gives(name: str) -> Signature:
         return Signature(name, (), (TensorSpec(TensorRef(name), DType.FLOAT, None, key="default"),))
@@ -122,8 +145,9 @@ def test_tensors_inside_functions() -> None:
 
 
 def test_the_asset_that_a_graph_reads_is_no_variable(call: Caller, tmp_path: Path) -> None:
-    done = call("freeze", TF2, "-o", tmp_path / "f.pb", "--json")
-    assert done.status == 4
+    done = call("freeze", TF2, "-o", tmp_path / "whole.pb", "--json")
+    assert "`Variable` is no weight: it has the value that loading gives it" in done.answer["notes"]
+    assert not any(node.op in {"ReadFile", "VarHandleOp"} for node in ti.read_graph(tmp_path / "whole.pb"))
     done = call("freeze", TF2, "--outputs", "scaled", "-o", tmp_path / "f.pb", "--json")
     assert [o["name"] for o in done.answer["outputs"]] == ["StatefulPartitionedCall:0"]
 

@@ -127,6 +127,7 @@ def finetune(
     test: float = 0.1,
     split_seed: str = "",
     split: Callable[[str], Split] | None = None,
+    inputs: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
@@ -155,6 +156,7 @@ def finetune(
         test: share of photos that the result is judged on.
         split_seed: another text gives another split.
         split: says of a photo's name which part it belongs to, instead of the three above.
+        inputs: the tensor that takes images, optionally with its shape; the written graph starts there.
         size: (height, width) of images.
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
@@ -184,7 +186,9 @@ def finetune(
     trained = {photos.classes[f.label] for f, part in zip(photos.files, parts, strict=True) if part == "train"}
     check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
-        trunk = open_trunk(graph, bottleneck, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings)
+        trunk = open_trunk(
+            graph, bottleneck, inputs=inputs, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings
+        )
         chosen = layers.of(trunk.graph, trunk.parameters)
     start = _start_head(head, trunk)
     classes = _class_order(photos.classes, wanted or (() if start is None else start.labels), start)

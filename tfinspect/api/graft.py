@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from tfinspect import formats
 from tfinspect.api import companions
 from tfinspect.api.freeze import ends_of
 from tfinspect.api.labels import check_labels, read_labels
-from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.load import PathLike, open_for_images, open_graph
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import choose_outputs, fold, inputs_of, model_graph
 from tfinspect.api.recipe import carried
@@ -159,18 +160,21 @@ def graft_model(
         NameCollisionError: the trunk uses the prefix.
     """
     model = open_graph(path)
+    if isinstance(head, (str, os.PathLike)):
+        head = read_head(head, scope=head_scope)
+    made: Mapping[str, Any] = head.made if isinstance(head, DenseHead) else {}
+    if (size := _size_of(made)) is not None:
+        with contextlib.suppress(UsageError):  # the head is of another trunk, which is said below
+            model = open_for_images(path, size)
     kept = choose_outputs(model, ()) if keep and head is not None else []
     model, ref = locate(model, bottleneck, kept)
     if head is None:
         return _connect(model, ref, labels)
-    if isinstance(head, (str, os.PathLike)):
-        head = read_head(head, scope=head_scope)
     trunk = fold(model, [ref, *kept])
     done = surgery_graft.graft(trunk, head, ref, name=name, keep=keep, types=TensorTypes(trunk))
     names = tuple(labels) or tuple(head.labels)
     check_labels(names, _classes(ends_of(done.graph, done.outputs)[1]))
     inputs, outputs = ends_of(done.graph, [*done.outputs, *kept])
-    made: Mapping[str, Any] = head.made if isinstance(head, DenseHead) else {}
     return Grafted(
         done.graph,
         inputs,
@@ -188,6 +192,16 @@ def _recipe(made: Mapping[str, Any], model: Model, ref: TensorRef, inputs: Seque
     if isinstance(found, dict):
         return Recipe.from_json(found, "the head")
     return carried(model, [ref], [spec.ref for spec in inputs], as_graph=True)
+
+
+def _size_of(made: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the size of the photos that a head was trained on, None where it does not say one."""
+    prepared = made.get("preprocessing")
+    size = prepared.get("size") if isinstance(prepared, dict) else None
+    match size:
+        case [int(height), int(width)] if height > 0 and width > 0:
+            return height, width
+    return None
 
 
 def _doubts(made: Mapping[str, Any], model: Model, ref: TensorRef) -> Iterator[str]:
@@ -214,11 +228,9 @@ def _trunk_sha256(made: Mapping[str, Any], model: Model, ref: TensorRef) -> str 
     """Return what `features` calls the part of a model that leads to a tensor, None where no photos go in."""
     from tfinspect.api.trunk import open_trunk
 
-    prepared = made.get("preprocessing")
-    size = prepared.get("size") if isinstance(prepared, dict) else None
-    for given in (None, size):  # a size has no place where the graph has one of its own
+    for size in (None, _size_of(made)):  # a size has no place where the graph has one of its own
         try:
-            return open_trunk(model, bottleneck=str(ref), size=None if given is None else (given[0], given[1])).sha256
+            return open_trunk(model, bottleneck=str(ref), size=size).sha256
         except UsageError:
             continue
     return None

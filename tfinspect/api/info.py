@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect import formats
-from tfinspect.api import keras
+from tfinspect.api import keras, rebuild
 from tfinspect.api.describe import (
     CheckpointInfo,
     GraphInfo,
@@ -111,6 +111,8 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
     """
     kind = formats.identify(path)
     model = formats.open_model(path, problems=[])
+    if rebuild.is_bare(model):
+        model = rebuild.described(model)
     graph = None if model.graph is None else describe_graph(model.graph, inputs, called=_called(model))
     starts, ends = _ends(model, graph)
     return Info(
@@ -137,7 +139,7 @@ def info(path: PathLike, *, inputs: Sequence[str] = ()) -> Info:
         model.risks,
         tuple(str(p.evidence["path"]) for p in model.problems if isinstance(p, FileMissingError)),
         tuple(p for p in model.problems if not isinstance(p, FileMissingError)),
-        _next(model, graph),
+        rebuild.next_step(model.path) if rebuild.is_rebuilt(model) else _next(model, graph),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api import keras
+from tfinspect.api.rebuild import is_rebuilt, rebuild
 from tfinspect.errors import TfinspectError, UsageError, WrongKindError
 from tfinspect.ir.graph import Graph
 from tfinspect.ir.model import Model
@@ -25,21 +26,51 @@ _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefau
 _GRAPH_FORMATS = frozenset({"graphdef", "graphdef_text", "metagraph"})
 
 
-def open_graph(path: PathLike | Graph | Model) -> Model:
+def open_graph(path: PathLike | Graph | Model, *, size: tuple[int, int] | None = None) -> Model:
     """Open whatever holds a graph: `.pb`, `.pbtxt`, `.meta`, or a checkpoint with its `.meta` beside it.
 
     A `.meta` comes with the checkpoint of the same name where one stands beside it. A Deeplearning4j network becomes a
-    graph whose weights are constants.
+    graph whose weights are constants. Of a checkpoint without a graph that is known to be a network of slim's, the
+    graph is built; `facts` says under `architecture` which one.
+
+    Args:
+        path: a path, or what was opened already.
+        size: height and width of the images that such a network takes, instead of those usual for it.
 
     Raises:
         InputError: it cannot be read.
         SurgeryError: a layer has no form in TensorFlow, or the layers do not fit each other.
+        UnrestoredVariablesError: a checkpoint without a graph holds a known network, but not all of it.
+        UsageError: `size` is given, and there is no network to build, or none that takes such images.
         WrongKindError: it is readable, but holds no graph.
     """
-    if isinstance(path, Model):
-        return path
     if isinstance(path, Graph):
-        return Model(path=path.source.path if path.source else "", format="graphdef", graph=path)
+        found = Model(path=path.source.path if path.source else "", format="graphdef", graph=path)
+    elif isinstance(path, Model):
+        found = rebuild(path, size) or path
+    else:
+        found = _opened(path, size)
+    if size is not None and not is_rebuilt(found):
+        raise UsageError(
+            f"{found.path or 'the graph'} has a graph of its own, which says how large its images are",
+            hint="leave out --size",
+        )
+    return found
+
+
+def open_for_images(path: PathLike | Graph | Model, size: tuple[int, int] | None) -> Model:
+    """Open as `open_graph` does; a graph that is rebuilt from the file takes images of `size`, any other is as it is.
+
+    Raises:
+        TfinspectError: as `open_graph`.
+    """
+    found = open_graph(path)
+    if size is None or not is_rebuilt(found) or isinstance(path, Graph | Model):
+        return found
+    return open_graph(path, size=size)
+
+
+def _opened(path: PathLike, size: tuple[int, int] | None) -> Model:
     model = formats.open_model(path)
     if keras.is_keras(model):
         return keras.graph_model(model)
@@ -48,6 +79,9 @@ def open_graph(path: PathLike | Graph | Model) -> Model:
 
         return dl4j.convert(model)
     if model.graph is None:
+        rebuilt = rebuild(model, size)
+        if rebuilt is not None:
+            return rebuilt
         name = os.fspath(path)
         row = formats.BY_NAME[model.format]
         if row.kinds == ("checkpoint",) and model.checkpoint is not None:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 DEFAULT_SIGNATURE = "serving_default"
 _OF_HUB = "default"
-_INITIALIZER = "__saved_model_init_op"
+INIT = "__saved_model_init_op"
 
 
 def signature_of(model: Model) -> Signature | None:
     """Return the signature that is meant where none was named: the default one, or the only one."""
-    found = {name: one for name, one in model.signatures.items() if name != _INITIALIZER}
+    found = {name: one for name, one in model.signatures.items() if name != INIT}
     if len(found) == 1:
         return next(iter(found.values()))
     return found.get(DEFAULT_SIGNATURE) or found.get(_OF_HUB)
@@ -82,6 +82,7 @@ def opened(model: Model, names: Sequence[str], ends: Sequence[TensorRef] = ()) -
     refs = [tensor_of(model, name) for name in names]
     if all(ref.name in graph for ref in refs):
         return model
+    from tfinspect.api.at_load import at_load
     from tfinspect.surgery.fold_variables import fold_variables
     from tfinspect.surgery.prune import check_ref
 
@@ -93,7 +94,9 @@ def opened(model: Model, names: Sequence[str], ends: Sequence[TensorRef] = ()) -
         check_ref(whole, ref)
     if model.checkpoint is None:
         return replace(model, graph=whole)
-    folded, _ = fold_variables(whole, model.checkpoint, list(dict.fromkeys([*refs, *ends])), saver=model.saver)
+    folded, _ = fold_variables(
+        whole, model.checkpoint, list(dict.fromkeys([*refs, *ends])), saver=model.saver, load=at_load(model)
+    )
     return replace(model, graph=folded, checkpoint=None)
 
 

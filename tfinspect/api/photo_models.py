@@ -11,7 +11,7 @@ from tfinspect import formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.labels import METADATA_KEY as LABELS_KEY
 from tfinspect.api.labels import labels_beside, parse_labels
-from tfinspect.api.load import open_graph
+from tfinspect.api.load import open_for_images
 from tfinspect.api.locate import DEFAULT_SIGNATURE
 from tfinspect.api.prepare import prepare
 from tfinspect.api.recipe import METADATA_KEY as RECIPE_KEY
@@ -137,7 +137,7 @@ def open_photo_model(path: PathLike, wishes: Wishes) -> Iterator[PhotoModel]:
     elif kind == "saved_model":
         yield _saved_model(os.fspath(path), wishes)
     else:
-        model = open_graph(path)
+        model = open_for_images(path, wishes.size)
         ready = prepare(model, inputs=wishes.inputs, outputs=wishes.outputs, settings=wishes.settings)
         with proof.reference_of(model) as reference:
             yield _graph(os.fspath(path), ready, reference.runner, wishes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from tfinspect.api import proof
 from tfinspect.api.labels import check_labels, read_labels
 from tfinspect.api.photo_models import Wishes, open_photo_model
-from tfinspect.api.recipe import assumption
+from tfinspect.api.usual_pixels import UNKNOWN, formula
 from tfinspect.errors import FileMissingError, InputError, LimitError, RuntimeFailedError, UsageError
 from tfinspect.formats import _atomic
 from tfinspect.ir.dtypes import DType
@@ -312,8 +312,11 @@ class _Asked:
         self.classes = 0
         self.measure: Measure = "probability"
         recipe = model.way.recipe
-        if recipe is not None and model.way.kind == "values" and (words := assumption(recipe)) is not None:
-            self.notes.append(words)
+        if recipe is not None and recipe.origin == "assumed" and model.way.kind == "values":
+            how = "-1 to 1" if recipe.mean == UNKNOWN.mean else formula(recipe)
+            self.notes.append(
+                f"nothing says how pixels are scaled: {how} is assumed; if that is wrong, give --mean and --scale"
+            )
 
     def read(self, images: Sequence[str]) -> list[_Photo]:
         """Read and prepare photos; note those that cannot be used."""

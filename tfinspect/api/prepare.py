@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tfinspect.api import keras
+from tfinspect.api import keras, rebuild
+from tfinspect.api.at_load import at_load
 from tfinspect.api.listing import given_shapes
 from tfinspect.api.load import open_graph
-from tfinspect.api.locate import opened, signature_of, tensor_of
+from tfinspect.api.locate import DEFAULT_SIGNATURE, INIT, opened, signature_of, tensor_of
 from tfinspect.errors import AmbiguousOutputsError, UsageError
 from tfinspect.ir.refs import TensorRef, parse_shaped
 from tfinspect.ir.shapes import Shape, compatible, format_shape
@@ -94,6 +95,8 @@ def choose_outputs(model: Model, named: Sequence[str]) -> list[TensorRef]:
     found = find_outputs(graph, TensorTypes(graph))
     if found and found.certain:
         return [end.ref for end in found]
+    if model.signatures.keys() - {INIT}:
+        raise _several_signatures(model)
     if not found:
         raise AmbiguousOutputsError(
             f"no tensor of {model.path or 'the graph'} looks like an output",
@@ -104,6 +107,19 @@ def choose_outputs(model: Model, named: Sequence[str]) -> list[TensorRef]:
         details=[f"{end.ref}  {end.dtype} {format_shape(end.shape)}  {end.note}" for end in found[:12]],
         hint=f"choose: --outputs {found[0].ref}",
         evidence={"candidates": [str(end.ref) for end in found]},
+    )
+
+
+def _several_signatures(model: Model) -> AmbiguousOutputsError:
+    """Return the complaint that a model has several signatures, none of them the default, and what each gives."""
+    specs = [(name, spec) for name, signature in model.signatures.items() for spec in signature.outputs if name != INIT]
+    return AmbiguousOutputsError(
+        f"{model.path} has {len(model.signatures.keys() - {INIT})} signatures, and none is called {DEFAULT_SIGNATURE}",
+        details=[
+            f"{spec.ref}  {spec.dtype} {format_shape(spec.shape)}  `{spec.key}` of {name}" for name, spec in specs[:12]
+        ],
+        hint=f"choose: --outputs {specs[0][1].ref}" if specs else "name what is wanted with --outputs",
+        evidence={"candidates": [str(spec.ref) for _, spec in specs]},
     )
 
 
@@ -128,7 +144,9 @@ def fold(model: Model, outputs: Sequence[TensorRef], starts: Sequence[TensorRef]
     """
     graph = model_graph(model)
     if model.checkpoint is not None:
-        folded, _ = fold_variables(graph, model.checkpoint, outputs, saver=model.saver, feeds=starts)
+        folded, _ = fold_variables(
+            graph, model.checkpoint, outputs, saver=model.saver, feeds=starts, load=at_load(model)
+        )
         return folded
     names = needed(graph, outputs, starts)
     variables = [node.name for node in graph.nodes if node.name in names and node.op in VARIABLES]
@@ -208,6 +226,7 @@ def prepare(
         held,
         (
             *keras.changes(model),
+            *rebuild.changes(model),
             *(f"the graph leaves the shape of {r} open; taken as {format_shape(s)}" for r, s in implied.items()),
         ),
         {ref: size for ref in starts if (size := vocabulary(graph, held[ref], types)) is not None},

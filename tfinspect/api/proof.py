@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tfinspect import formats, runtimes
-from tfinspect.api.prepare import model_graph
+from tfinspect.api.prepare import choose_outputs, fold, model_graph
+from tfinspect.api.rebuild import is_rebuilt
 from tfinspect.errors import RuntimeFailedError, TfinspectError, UsageError
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import TensorRef
+from tfinspect.surgery.add_saver import add_saver
 from tfinspect.surgery.endpoints import softmax_logits
 from tfinspect.surgery.images import preprocessing
 from tfinspect.surgery.shapes import TensorTypes
@@ -71,17 +73,26 @@ class Reference:
 
 @contextlib.contextmanager
 def reference_of(model: Model) -> Iterator[Reference]:
-    """Give the reference for a model; a graph that was changed in memory is written to a temporary file."""
+    """Give the reference for a model; a graph that was changed in memory is written to a temporary file.
+
+    Into one that was rebuilt for a checkpoint TensorFlow restores that checkpoint, as it would have restored it once.
+    """
     graph = model_graph(model)
     if graph.source is not None:
         checkpoint = model.checkpoint.path if model.checkpoint and model.format in _CHECKPOINT_FORMATS else None
         yield Reference(graph.source.path, checkpoint, graph.source.sha256)
         return
+    checkpoint = None
+    if is_rebuilt(model) and model.checkpoint is not None:
+        if model.format in _CHECKPOINT_FORMATS:
+            graph, checkpoint = add_saver(graph), model.checkpoint.path
+        else:
+            graph = fold(model, choose_outputs(model, ()))
     with tempfile.TemporaryDirectory(prefix="tfinspect-") as folder:
         path = Path(folder, "reference.pb")
         formats.write_graph(graph, path)
         source = formats.read_graph(path).source
-        yield Reference(str(path), None, source.sha256 if source else "")
+        yield Reference(str(path), checkpoint, source.sha256 if source else "")
 
 
 def longest_sum(graph: Graph) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.api.labels import asset, folder_of, is_folder, text_of
+from tfinspect.api.usual_pixels import HUB, UNKNOWN, usual
 from tfinspect.errors import InputError, LimitError, UsageError
 from tfinspect.formats import _atomic
 from tfinspect.ir.dtypes import DType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tfinspect.api.load import PathLike
+    from tfinspect.api.usual_pixels import Usual
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
@@ -32,16 +34,6 @@ METADATA_KEY = "preprocess"
 _IMAGE_RANK: Final = 4
 _CHANNELS: Final = (1, 3)
 _MOST_PIXELS = 1 << 24  # 4,096 x 4,096, several times what any network takes
-_WHITE: Final = 255.0
-_HALF_RANGE = 127.5  # the slim networks take pixels from -1 to 1
-_CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
-_CAFFE_SIZE = (224, 224)
-_CAFFE_LAYERS: Final = (
-    ("block1_conv1", "block1_conv2", "block1_pool"),  # VGG16, VGG19
-    ("conv1_conv", "conv1_bn", "conv2_block1_out"),  # ResNet50, 101 and 152; their second version has no conv1_bn
-    ("conv1", "bn_conv1", "res2a_branch2a"),  # ResNet50 until Keras 2.2
-)
-"""Layers of networks in keras.applications that take blue, green, red less their mean, as Caffe did."""
 _IMAGE_TYPES: Final = (DType.FLOAT, DType.HALF, DType.DOUBLE, DType.BFLOAT16, DType.UINT8)
 
 
@@ -54,12 +46,14 @@ class ImageEntry:
         ready: the tensor that takes a batch of what the recipe gives, [batch, height, width, channels].
         dtype: its element type.
         decoder: where the graph itself decodes an image file, None where it does not.
+        network: whose usual scaling was assumed, where one is known by its names; empty otherwise.
     """
 
     recipe: Recipe
     ready: TensorRef
     dtype: DType
     decoder: Pixels | None
+    network: str = ""
 
 
 def image_entry(
@@ -77,7 +71,8 @@ def image_entry(
     """Find where photos enter a graph and what must be done to them before.
 
     Of several sources for the same fact what the caller gives comes first, then what the model has recorded, then what
-    the graph does itself; where nothing says how pixels are scaled, it is assumed, see `assumption`.
+    the graph does itself; where nothing says how pixels are scaled, what is usual for the network is assumed, and -1 to
+    1 where its names are not known.
 
     Args:
         graph: without variables.
@@ -101,6 +96,7 @@ def image_entry(
             return _behind_decoder(types, decoder, done, size)
     start = inputs[0] if inputs else _image_input(graph, types, outputs)
     known = types.type_of(start)
+    known_as = HUB if from_hub else usual(graph)
     recipe = input_recipe(
         str(start),
         known.dtype,
@@ -111,10 +107,10 @@ def image_entry(
         scale=scale,
         bgr=bgr,
         recorded=recorded,
-        from_caffe=_is_from_caffe(graph),
-        from_hub=from_hub,
+        known_as=known_as,
     )
-    return ImageEntry(recipe, start, known.dtype or DType.FLOAT, None)
+    network = known_as.network if recipe.origin == "assumed" else ""
+    return ImageEntry(recipe, start, known.dtype or DType.FLOAT, None, network)
 
 
 def input_recipe(
@@ -128,8 +124,7 @@ def input_recipe(
     scale: Sequence[float] | None = None,
     bgr: bool | None = None,
     recorded: Recipe | None = None,
-    from_caffe: bool = False,
-    from_hub: bool = False,
+    known_as: Usual = UNKNOWN,
 ) -> Recipe:
     """Return what must be done to pixels before an input takes them; see `image_entry` for what comes first.
 
@@ -143,8 +138,7 @@ def input_recipe(
         scale: what the difference is multiplied by, likewise.
         bgr: whether blue comes first.
         recorded: recipe kept with the model.
-        from_caffe: whether, where nothing says how pixels are scaled, it is as Caffe did.
-        from_hub: whether, where nothing says so, it is as modules of TensorFlow Hub want it.
+        known_as: what is done to pixels where nothing says it, and how large images are.
 
     Raises:
         UsageError: no image is of that type or shape, or the size is neither known nor given.
@@ -153,8 +147,8 @@ def input_recipe(
     if dtype not in _IMAGE_TYPES:
         raise UsageError(f"`{name}` takes {dtype}, which no image is")
     of_any_size = recorded.size is None if recorded is not None else inside is not None and inside.size is not None
-    usual = _CAFFE_SIZE if from_caffe and shape is not None and None in shape[-3:-1] else None
-    wanted = size or (usual if recorded is None else recorded.size)
+    open_size = known_as.size if shape is not None and None in shape[-3:-1] else None
+    wanted = size or (open_size if recorded is None else recorded.size)
     found, channels = _sizes(name, shape, wanted, any_size=of_any_size)
     if recorded is not None:
         if recorded.channels != channels:
@@ -163,15 +157,11 @@ def input_recipe(
             )
         recipe = replace(recorded, size=found)
     elif dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
-        by = 1 / _WHITE if dtype is not DType.UINT8 and inside is not None and _takes_shares(inside) else 1.0
-        recipe = Recipe(found, scale=(by,), channels=channels, origin="graph")  # the graph scales by itself
-    elif from_caffe and channels == len(_CAFFE_MEAN):
-        recipe = Recipe(found, mean=_CAFFE_MEAN, bgr=True, origin="assumed")
-    elif from_hub:
-        recipe = Recipe(found, scale=(1 / _WHITE,), channels=channels, origin="assumed")
+        by = HUB.scale if dtype is not DType.UINT8 and inside is not None and _takes_shares(inside) else (1.0,)
+        recipe = Recipe(found, scale=by, channels=channels, origin="graph")  # the graph scales by itself
     else:
-        half = (_HALF_RANGE,)
-        recipe = Recipe(found, mean=half, scale=(1 / _HALF_RANGE,), channels=channels, origin="assumed")
+        way = known_as if len(known_as.mean) in (1, channels) else UNKNOWN
+        recipe = Recipe(found, mean=way.mean, scale=way.scale, channels=channels, bgr=way.bgr, origin="assumed")
     if mean is not None or scale is not None or bgr is not None:
         recipe = replace(
             recipe,
@@ -189,21 +179,8 @@ def _takes_shares(inside: Preprocessing) -> bool:
 
 
 def is_hub(model: Model) -> bool:
-    """Whether a model is a module of TensorFlow Hub of the first kind; such ones take pixels from 0 to 1."""
+    """Whether a model is a module of TensorFlow Hub of the first kind."""
     return model.facts.get("hub", "").startswith("TF1")
-
-
-def assumption(recipe: Recipe) -> str | None:
-    """Return what is to be said of a recipe that is assumed; None for all others."""
-    if recipe.origin != "assumed":
-        return None
-    if recipe.bgr:
-        words = f"blue first, less {', '.join(f'{value:g}' for value in recipe.mean)}, as Caffe did,"
-    elif recipe.mean == (0.0,):
-        words = "0 to 1, as modules of TensorFlow Hub take them,"
-    else:
-        words = "-1 to 1"
-    return f"nothing says how pixels are scaled: {words} is assumed; if that is wrong, give --mean and --scale"
 
 
 def carried(
@@ -211,7 +188,8 @@ def carried(
 ) -> Recipe | None:
     """Return the recipe to keep with what is made from a model, for the tensors it starts at.
 
-    An assumption is no knowledge, and is not kept.
+    An assumption is no knowledge, and is not kept; what is usual for a network known by its names is, for in another
+    format it may have lost them.
 
     Args:
         model: what it is made from.
@@ -233,7 +211,7 @@ def carried(
         return recorded
     if entry.decoder is not None and entry.decoder.ref in inputs:
         return None if as_graph else Recipe(None, "", channels=entry.recipe.channels, origin="graph")
-    if entry.ready not in inputs or entry.recipe.origin == "assumed":
+    if entry.ready not in inputs or (entry.recipe.origin == "assumed" and not entry.network):
         return None
     return None if as_graph and recorded is None and entry.decoder is None else entry.recipe
 
@@ -301,11 +279,6 @@ def _sizes(
         hint="give it: --size 224 or --size 224x224",
         evidence={"name": name},
     )
-
-
-def _is_from_caffe(graph: Graph) -> bool:
-    """Whether a graph has the layers of a network whose weights Keras took from Caffe, told by their names."""
-    return any(all(name in graph for name in names) for names in _CAFFE_LAYERS)
 
 
 def _per_channel(flag: str, values: Sequence[float], channels: int) -> tuple[float, ...]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tfinspect import formats
+from tfinspect.api import rebuild
+from tfinspect.architectures.recognize import recognize
 from tfinspect.errors import FileMissingError, TfinspectError, UnknownFormatError, UsageError, counted
 
 if TYPE_CHECKING:
@@ -175,6 +177,9 @@ def _first(model: Model) -> TfinspectError | None:
 
 def _summary(model: Model) -> str:
     parts = []
+    network = recognize(model.checkpoint) if rebuild.is_bare(model) and model.checkpoint is not None else None
+    if network is not None:
+        parts.append(f"{network.family.title} (slim){'' if network.is_whole else ' in part'}")
     if model.graph is not None:
         parts.append(counted(len(model.graph), "node"))
     if model.operators:

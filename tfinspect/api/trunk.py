@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final, Literal
 from tfinspect import __version__, formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.export_onnx import convert_graph, convertible_graph
-from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.load import PathLike, open_for_images
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import Prepared, model_graph, prepare
-from tfinspect.api.recipe import assumption, image_entry, is_hub, recipe_beside
+from tfinspect.api.recipe import image_entry, is_hub, recipe_beside
+from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import UnsupportedOpsError, UsageError
 from tfinspect.formats import _atomic, graphdef
 from tfinspect.ir.dtypes import DType
@@ -113,7 +114,7 @@ def open_trunk(
         UsageError: no input takes images, or further inputs need values.
         InputError, SurgeryError: as `prepare`.
     """
-    model, ref = locate(open_graph(path), bottleneck)
+    model, ref = locate(open_for_images(path, size), bottleneck)
     check_ref(model_graph(model), ref)
     starts = [parse_shaped(text)[0] for text in inputs]
     if len(starts) > 1:
@@ -152,8 +153,8 @@ def open_trunk(
     notes = [*whole.notes, *(f"fixed {setting}" for setting in whole.settings)]
     if batch == _ONE:
         notes.append(f"`{ref}` is of shape {format_shape(told)} whatever the batch: one image at a time")
-    if (words := assumption(recipe)) is not None:
-        notes.append(words)
+    if recipe.origin == "assumed":
+        notes.append(assumption(recipe, entry.network))
     return Trunk(
         model,
         whole,

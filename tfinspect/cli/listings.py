@@ -62,10 +62,14 @@ def _cells(rows: Iterable[NodeRow]) -> Iterator[tuple[str, ...]]:
 
 
 def show_variables(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[VariableInfo]) -> None:
-    """Print a list of variables of a checkpoint."""
+    """Print a list of variables of a checkpoint, and which network they are where that is known."""
+    from tfinspect.api import rebuild
+
+    network = rebuild.known_network(checkpoint)
     missing = [path for path in checkpoint.files if not Path(path).is_file()]
     if terminal.json_mode:
-        _variables_json(terminal, checkpoint, [_variable_json(v) for v in found], missing)
+        known = None if network is None else rebuild.to_json(network)
+        _variables_json(terminal, checkpoint, [_variable_json(v) for v in found], missing, network=known)
         return
     sizes = format_nbytes if terminal.is_tty else str
     shapes = {shape: format_shape(shape) for shape in {v.shape for v in found}}  # a model has few different ones
@@ -83,6 +87,8 @@ def show_variables(terminal: Terminal, checkpoint: Checkpoint, found: Sequence[V
     if terminal.is_tty or terminal.verbose or not found:
         total = format_nbytes(sum(v.nbytes for v in found))
         terminal.note(f"{plural(len(found), 'variable')}, {total}" + (f" ({counts})" if counts else ""))
+    if network is not None:
+        terminal.note(rebuild.sentence(checkpoint.path, network))
 
 
 def read_stats(
@@ -178,9 +184,13 @@ def _variable_json(variable: VariableInfo) -> dict[str, object]:
 
 
 def _variables_json(
-    terminal: Terminal, checkpoint: Checkpoint, variables: list[dict[str, object]], missing: list[str]
+    terminal: Terminal,
+    checkpoint: Checkpoint,
+    variables: list[dict[str, object]],
+    missing: list[str],
+    **more: object,
 ) -> None:
-    content = {"checkpoint": checkpoint.path, "format": checkpoint.format, "missing_files": missing}
+    content = {"checkpoint": checkpoint.path, "format": checkpoint.format, "missing_files": missing, **more}
     terminal.json("vars/1", {**content, "variables": variables})
 
 

@@ -51,3 +51,14 @@ def _leads_out(folder: str, parts: list[str]) -> bool:
         return link is not None and not link.resolve().is_relative_to(Path(folder).resolve())
     except (OSError, RuntimeError):  # a name that is too long, a link that leads to itself
         return False
+
+
+def read(folder: str, name: str) -> bytes:
+    """Return the content of an asset of the model in a folder.
+
+    Raises:
+        InputError: it is not there, or not inside the folder.
+    """
+    descriptor = open_beneath(folder, f"{_FOLDER}/{name}")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()

@@ -6,7 +6,10 @@ output of each are single tensors.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tfinspect.ir.graph import Node
 
 OUTPUTS: Final = {
     "AllCandidateSampler": "sampled_candidates true_expected_count sampled_expected_count",
@@ -155,10 +158,75 @@ OUTPUTS: Final = {
 }
 """Output names, separated by blanks, by operation."""
 
-VARIABLE: Final = frozenset(
-    {
-        "CTCBeamSearchDecoder", "ParseExample", "ParseExampleV2", "ParseSequenceExample", "ParseSequenceExampleV2",
-        "ParseSingleExample", "ParseSingleSequenceExample", "RaggedGather", "RaggedTensorFromVariant", "SparseSplit",
-    }
-)  # fmt: skip
-"""Operations whose outputs are lists, so that attributes decide where one begins."""
+LISTS: Final = {
+    "CTCBeamSearchDecoder": (
+        "decoded_indices top_paths", "decoded_values top_paths", "decoded_shape top_paths", "log_probability",
+    ),
+    "ParseExample": (
+        "sparse_indices Nsparse", "sparse_values sparse_types", "sparse_shapes Nsparse", "dense_values Tdense",
+    ),
+    "ParseExampleV2": (
+        "sparse_indices num_sparse", "sparse_values sparse_types", "sparse_shapes num_sparse", "dense_values Tdense",
+        "ragged_values ragged_value_types", "ragged_row_splits ragged_split_types",
+    ),
+    "ParseSequenceExample": (
+        "context_sparse_indices Ncontext_sparse", "context_sparse_values context_sparse_types",
+        "context_sparse_shapes Ncontext_sparse", "context_dense_values Tcontext_dense",
+        "feature_list_sparse_indices Nfeature_list_sparse", "feature_list_sparse_values feature_list_sparse_types",
+        "feature_list_sparse_shapes Nfeature_list_sparse", "feature_list_dense_values feature_list_dense_types",
+        "feature_list_dense_lengths Nfeature_list_dense",
+    ),
+    "ParseSequenceExampleV2": (
+        "context_sparse_indices Ncontext_sparse", "context_sparse_values context_sparse_types",
+        "context_sparse_shapes Ncontext_sparse", "context_dense_values Tcontext_dense",
+        "context_ragged_values context_ragged_value_types", "context_ragged_row_splits context_ragged_split_types",
+        "feature_list_sparse_indices Nfeature_list_sparse", "feature_list_sparse_values feature_list_sparse_types",
+        "feature_list_sparse_shapes Nfeature_list_sparse", "feature_list_dense_values feature_list_dense_types",
+        "feature_list_dense_lengths Nfeature_list_dense", "feature_list_ragged_values feature_list_ragged_value_types",
+        "feature_list_ragged_outer_splits feature_list_ragged_split_types",
+        "feature_list_ragged_inner_splits feature_list_ragged_split_types",
+    ),
+    "ParseSingleExample": (
+        "sparse_indices num_sparse", "sparse_values sparse_types", "sparse_shapes num_sparse", "dense_values Tdense",
+    ),
+    "ParseSingleSequenceExample": (
+        "context_sparse_indices Ncontext_sparse", "context_sparse_values context_sparse_types",
+        "context_sparse_shapes Ncontext_sparse", "context_dense_values Tcontext_dense",
+        "feature_list_sparse_indices Nfeature_list_sparse", "feature_list_sparse_values feature_list_sparse_types",
+        "feature_list_sparse_shapes Nfeature_list_sparse", "feature_list_dense_values feature_list_dense_types",
+    ),
+    "RaggedGather": ("output_nested_splits OUTPUT_RAGGED_RANK", "output_dense_values"),
+    "RaggedTensorFromVariant": ("output_nested_splits output_ragged_rank", "output_dense_values"),
+    "SparseSplit": ("output_indices num_split", "output_values num_split", "output_shape num_split"),
+}  # fmt: skip
+"""Operations whose outputs are lists, so that attributes decide where one begins: each output with the attribute that
+is its length, or has its length; none where the output is a single tensor."""
+
+VARIABLE: Final = frozenset(LISTS)
+"""The operations of `LISTS`."""
+
+_MOST_OUTPUTS = 1 << 20  # a hostile attribute can say any number
+
+
+def first_output(node: Node, name: str) -> int | None:
+    """Return the number of the first tensor of an output that a function body refers to by name.
+
+    An operation that is in no table here has one output, or one list of them, which begins at 0.
+
+    Returns:
+        The number; None where the operation has no output of that name, or its attributes do not tell.
+    """
+    if node.op not in LISTS:
+        names = OUTPUTS.get(node.op, "").split()
+        return names.index(name) if name in names else 0
+    at = 0
+    for entry in LISTS[node.op]:
+        output, _, attr = entry.partition(" ")
+        if output == name:
+            return at
+        count = node.value(attr) if attr else 1
+        count = len(count) if isinstance(count, tuple) else count
+        if not isinstance(count, int) or not 0 <= count <= _MOST_OUTPUTS:
+            return None
+        at += count
+    return None

@@ -10,17 +10,18 @@ from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Node, const
 from tfinspect.ir.refs import TensorRef
 from tfinspect.ir.tensors import Tensor
+from tfinspect.surgery._bodies import BRANCHES, LOOPS
 from tfinspect.surgery._edges import fresh_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 HINTS = ("_output_shapes", "_class", "_handle_shapes", "_handle_dtypes")
 # ops that pass a tensor on, and how many of their outputs carry it
-_PASSING = {
+PASSING = {
     "Identity": 1, "StopGradient": 1, "Snapshot": 1, "Enter": 1, "Exit": 1, "NextIteration": 1, "Switch": 2, "Merge": 1,
 }  # fmt: skip
-_READING = frozenset(
+READING = frozenset(
     {
         "ReadVariableOp", "VariableShape", "ResourceGather", "ResourceGatherNd", "VarIsInitializedOp",
         "DisableCopyOnRead", "_ReadVariablesOp",
@@ -32,7 +33,7 @@ def follow_handles(graph: Graph) -> dict[TensorRef, tuple[str, DType]]:
     """Return every tensor that carries a handle, with the variable's name and dtype.
 
     Raises:
-        SurgeryError: a handle goes into a node that cannot be rewritten, such as a function call.
+        SurgeryError: a handle goes into a node that cannot be rewritten, such as an update.
     """
     found: dict[TensorRef, tuple[str, DType]] = {}
     waiting: list[TensorRef] = []
@@ -44,16 +45,25 @@ def follow_handles(graph: Graph) -> dict[TensorRef, tuple[str, DType]]:
     while waiting:
         ref = waiting.pop()
         for user in graph.consumers.get(ref.name, ()):
-            if ref not in user.data_inputs or user.op in _READING:
+            if ref not in user.data_inputs or user.op in READING:
                 continue
-            if user.op not in _PASSING:
-                _refuse(user, found[ref][0])
-            for index in range(_PASSING[user.op]):
+            for index in _passed(user, ref, found[ref][0]):
                 out = TensorRef(user.name, index)
                 if out not in found:
                     found[out] = found[ref]
                     waiting.append(out)
     return found
+
+
+def _passed(user: Node, ref: TensorRef, variable: str) -> Iterable[int]:
+    """Return which outputs of a node carry a handle it takes; a loop gives every handle back where it took it."""
+    if user.op in LOOPS:
+        return [index for index, given in enumerate(user.data_inputs) if given == ref]
+    if user.op in BRANCHES and user.data_inputs[0] != ref:
+        return ()
+    if user.op not in PASSING:
+        _refuse(user, variable)
+    return range(PASSING[user.op])
 
 
 def _refuse(user: Node, variable: str) -> None:
@@ -69,13 +79,16 @@ def without_hints(node: Node, changes: Mapping[str, Attr]) -> dict[str, Attr]:
     return {**{name: attr for name, attr in node.attrs.items() if name not in HINTS}, **changes}
 
 
-def plain_read(node: Node, handles: Mapping[TensorRef, tuple[str, DType]], taken: set[str]) -> list[Node] | None:
+def plain_read(
+    node: Node, handles: Mapping[TensorRef, tuple[str, DType]], taken: set[str], *, in_body: bool = False
+) -> list[Node] | None:
     """Return what replaces a node that takes a handle, now that the handle is the value itself.
 
     Args:
         node: any node.
         handles: from `follow_handles`.
         taken: names in use; those of new nodes are added.
+        in_body: whether it stands in the body of a function, whose inputs name the outputs of nodes.
 
     Returns:
         The nodes, of which the last has the old one's name; None where the node takes no handle.
@@ -84,7 +97,7 @@ def plain_read(node: Node, handles: Mapping[TensorRef, tuple[str, DType]], taken
     if not inputs or inputs[0] not in handles:
         return None
     dtype = handles[inputs[0]][1]
-    if node.op in _PASSING:
+    if node.op in PASSING:
         return [node.replace(attrs=without_hints(node, {"T": Attr.of(dtype)}))]
     match node.op:
         case "ReadVariableOp":
@@ -96,7 +109,7 @@ def plain_read(node: Node, handles: Mapping[TensorRef, tuple[str, DType]], taken
             attrs = {"Tparams": Attr.of(dtype), "Tindices": Attr.of(node.dtype("Tindices") or DType.INT32)}
             return [_made(node, "GatherNd", attrs)]
         case "ResourceGather":
-            return _gather(node, dtype, taken)
+            return _gather(node, dtype, taken, in_body=in_body)
         case "_ReadVariablesOp":
             dtypes = tuple(handles[ref][1] for ref in inputs)
             return [_made(node, "IdentityN", {"T": Attr.of(AttrList("type", dtypes))})]
@@ -110,7 +123,7 @@ def _made(node: Node, op: str, attrs: Mapping[str, Attr]) -> Node:
     return Node(node.name, op, node.inputs, attrs, device=node.device)
 
 
-def _gather(node: Node, dtype: DType, taken: set[str]) -> list[Node]:
+def _gather(node: Node, dtype: DType, taken: set[str], *, in_body: bool) -> list[Node]:
     batch_dims = node.value("batch_dims", 0)
     axis = const(fresh_name(f"{node.name}/axis", taken), Tensor.of(batch_dims, DType.INT32))
     axis = axis.replace(device=node.device, inputs=tuple(f"^{name}" for name in node.control_inputs))
@@ -123,7 +136,8 @@ def _gather(node: Node, dtype: DType, taken: set[str]) -> list[Node]:
         "Taxis": Attr.of(DType.INT32),
         "batch_dims": Attr.of(batch_dims),
     }
-    return [axis, Node(node.name, "GatherV2", (*data, axis.name, *controls), attrs, device=node.device)]
+    at = f"{axis.name}:output:0" if in_body else axis.name
+    return [axis, Node(node.name, "GatherV2", (*data, at, *controls), attrs, device=node.device)]
 
 
 def true_like(node: Node) -> Node:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.functions import Function
     from tfinspect.ir.shapes import Shape
 
-_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
+_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})  # one with a default becomes one without when it is fed
 
 
 def prune(
@@ -158,12 +158,8 @@ def reachable_functions(nodes: Iterable[Node], functions: Mapping[str, Function]
     waiting: list[str] = []
 
     def visit(node: Node) -> None:
-        names = [node.op] if node.op in functions else []
-        for attr in node.attrs.values():
-            if attr.kind in ("func", "list"):
-                names += _called(attr)
-        for name in names:
-            if name in functions and name not in found:
+        for name in called_functions(node, functions):
+            if name not in found:
                 found.add(name)
                 waiting.append(name)
 
@@ -175,6 +171,15 @@ def reachable_functions(nodes: Iterable[Node], functions: Mapping[str, Function]
     if len(found) == len(functions):
         return functions
     return {name: function for name, function in functions.items() if name in found}
+
+
+def called_functions(node: Node, functions: Mapping[str, Function]) -> list[str]:
+    """Return the library functions a node refers to, its own operation included."""
+    names = [node.op]
+    for attr in node.attrs.values():
+        if attr.kind in ("func", "list"):
+            names += _called(attr)
+    return [name for name in names if name in functions]
 
 
 def _called(attr: Attr) -> list[str]:

@@ -82,13 +82,13 @@ def _add_assign(graph: Graph, node: Node, found: dict[str, Key]) -> None:
     if len(inputs) < 2:  # noqa: PLR2004 - variable and value
         return
     variable = graph.by_name.get(behind_identities(graph, inputs[0]).name)
-    key = _restored(graph, inputs[1])
+    key = restored(graph, inputs[1])
     if variable is not None and key is not None:
         found.setdefault(variable.name, key)
 
 
-def _restored(graph: Graph, ref: TensorRef) -> Key | None:
-    """Follow a value back to the restore node that reads it; None where something else makes it."""
+def restored(graph: Graph, ref: TensorRef) -> Key | None:
+    """Return the key that a value is read from; None where something else than a restore node makes it."""
     reshaped = False
     ref = behind_identities(graph, ref)
     node = graph.by_name.get(ref.name)
@@ -141,29 +141,44 @@ def _add_call(graph: Graph, call: Node, found: dict[str, Key]) -> None:
     body = function.body
     nodes = {node.name: node for node in body.nodes}
     handles = dict(zip((name for name, _ in body.args), call.data_inputs, strict=False))
-
-    def source(text: str) -> tuple[str, int]:
-        while True:
-            name, _, rest = text.partition(":")
-            node = nodes.get(name)
-            if node is None or node.op not in IDENTITIES:
-                index = rest.rpartition(":")[2]
-                return name, int(index) if index.isascii() and index.isdigit() else 0
-            text = node.inputs[0]
-
     for node in body.nodes:
-        if node.op != "AssignVariableOp":
-            continue
-        handle = handles.get(source(node.inputs[0])[0])
-        maker, index = source(node.inputs[1])
-        restore = nodes.get(maker)
-        if handle is None or restore is None or restore.op != "RestoreV2":
-            continue
-        lists = [nodes.get(source(text)[0]) for text in restore.inputs[1:3]]
-        values = [None if n is None or n.op != "Const" else n.tensor() for n in lists]
-        if values[0] is not None and values[1] is not None:
-            variable = behind_identities(graph, handle).name
-            found.setdefault(variable, _key(_decode(values[0])[index], _decode(values[1])[index]))
+        if node.op == "AssignVariableOp" and len(node.inputs) > 1:
+            handle = handles.get(_source(nodes, node.inputs[0])[0])
+            key = restored_in_body(nodes, node.inputs[1])
+            if handle is not None and key is not None:
+                found.setdefault(behind_identities(graph, handle).name, key)
+
+
+def _source(nodes: Mapping[str, Node], text: str) -> tuple[str, int]:
+    """Return the node or argument of a body that a tensor comes from, Identity nodes looked through, and its number."""
+    for _ in range(len(nodes) + 1):  # a circle of them ends as well
+        name, _, rest = text.partition(":")
+        node = nodes.get(name)
+        if node is None or node.op not in IDENTITIES or not node.inputs:
+            break
+        text = node.inputs[0]
+    name, _, rest = text.partition(":")
+    index = rest.rpartition(":")[2]
+    return name, int(index) if index.isascii() and index.isdigit() else 0
+
+
+def restored_in_body(nodes: Mapping[str, Node], text: str) -> Key | None:
+    """Return the key that a tensor of a function's body is read from; None where no restore node makes it.
+
+    Args:
+        nodes: the body, by name.
+        text: the tensor, as an input of the body.
+    """
+    maker, index = _source(nodes, text)
+    restore = nodes.get(maker)
+    if restore is None or restore.op != "RestoreV2":
+        return None
+    lists = [nodes.get(_source(nodes, text)[0]) for text in restore.inputs[1:3]]
+    values = [None if n is None or n.op != "Const" else n.tensor() for n in lists]
+    if len(values) < 2 or values[0] is None or values[1] is None:  # noqa: PLR2004 - names and slices
+        return None
+    names, slices = _decode(values[0]), _decode(values[1])
+    return _key(names[index], slices[index]) if index < min(len(names), len(slices)) else None
 
 
 def variable_keys(

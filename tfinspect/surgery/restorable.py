@@ -83,7 +83,7 @@ def _difference(node: Node, key: Key, info: VariableInfo) -> str | None:
             return f"checkpoint has `{info.name}` as {info.dtype} {format_shape(info.shape)}, too small for the slice"
     fits = compatible(shape, held)
     if key.reshaped and shape is not None and is_static(shape):
-        fits = _count(shape) == _count(held)
+        fits = restored_size(shape) == restored_size(held)
     if fits and (dtype is None or dtype == info.dtype):
         return None
     return (
@@ -92,7 +92,8 @@ def _difference(node: Node, key: Key, info: VariableInfo) -> str | None:
     )
 
 
-def _count(shape: Shape) -> int:
+def restored_size(shape: Shape) -> int:
+    """Return how many elements a shape has, 0 where that is open."""
     total = 1
     for dim in shape or ():
         total *= dim or 0

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tfinspect.surgery.modernize.batch_norm import modernize_batch_norm
 from tfinspect.surgery.modernize.placeholders import modernize_placeholders
 from tfinspect.surgery.modernize.reference_ops import modernize_reference_ops
+from tfinspect.surgery.modernize.renamed_ops import modernize_renamed_ops
+from tfinspect.surgery.modernize.tensor_arrays import modernize_tensor_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,8 @@ PASSES: tuple[tuple[str, Callable[[Graph], tuple[Graph, list[str]]]], ...] = (
     ("placeholders", modernize_placeholders),
     ("reference-ops", modernize_reference_ops),
     ("batch-norm", modernize_batch_norm),
+    ("tensor-arrays", modernize_tensor_arrays),
+    ("renamed-ops", modernize_renamed_ops),
 )
 """Name and function of each pass, in the order they run."""
 
