@@ -366,7 +366,8 @@ def test_wrong_words(call: Caller, tmp_path: Path, more: list[str], status: int,
 @pytest.mark.parametrize(
     ("make", "status", "message"),
     [
-        (lambda _: None, 3, "{0} is not a folder"),
+        (lambda _: None, 3, "{0} does not exist"),
+        (lambda f: f.write_bytes(b""), 3, "{0} is not a folder"),
         (lambda f: f.mkdir(), 2, "{0} has no images in sub-folders"),
         (lambda f: (f / "a").mkdir(parents=True), 2, "{0} has no images in sub-folders"),
         (lambda f: (good(f), *(p.unlink() for p in (f / "b").iterdir())), 2, "{0} has images of one class only, `a`; there is nothing to tell apart"),

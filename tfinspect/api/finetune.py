@@ -128,6 +128,7 @@ def finetune(
     test: float = 0.1,
     split_seed: str = "",
     split: Callable[[str], Split] | None = None,
+    inputs: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
@@ -156,6 +157,7 @@ def finetune(
         test: share of photos that the result is judged on.
         split_seed: another text gives another split.
         split: says of a photo's name which part it belongs to, instead of the three above.
+        inputs: the tensor that takes images, optionally with its shape; the written graph starts there.
         size: (height, width) of images.
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
@@ -185,7 +187,9 @@ def finetune(
     trained = {photos.classes[f.label] for f, part in zip(photos.files, parts, strict=True) if part == "train"}
     check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
-        trunk = open_trunk(graph, bottleneck, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings)
+        trunk = open_trunk(
+            graph, bottleneck, inputs=inputs, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings
+        )
         chosen = chosen_layers(layers, trunk, settings, tell.note)
     start = _start_head(head, trunk)
     classes = _class_order(photos.classes, wanted or (() if start is None else start.labels), start)
@@ -204,7 +208,7 @@ def finetune(
                 photos, classes, trunk.entry, trainer.features, settings, parts=parts, listeners=tell
             )  # fmt: skip
             found = regime(album.features, where=str(folder), seed=settings.seed)
-            tell.note(f"{found.name}: {found.advice}")
+            tell.note(f"{found.name}: {found.why}; {found.advice}")
             if start is None:
                 with tell.phase("training a head on the features"):
                     start = train_head(album.features, where=str(folder)).head

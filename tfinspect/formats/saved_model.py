@@ -30,6 +30,7 @@ from tfinspect.formats._tensor_proto import encode_shape
 from tfinspect.formats._wire import LEN, Cursor, len_header
 from tfinspect.ir.checkpoint import OBJECT_GRAPH
 from tfinspect.ir.graph import Source
+from tfinspect.ir.model import for_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,6 @@ _META_GRAPHS, _GRAPH_DEF, _OBJECT_GRAPH = 2, 2, 7
 _SCHEMA_VERSION = 1
 _SAVER_VERSION = 2  # SaverDef.V2: checkpoints in the format that is written here
 _NAMES = ("saved_model.pb", "saved_model.pbtxt")
-_SERVE = "serve"
 _VARIABLES = ("variables", "variables")  # folder, and prefix in it
 
 
@@ -105,7 +105,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     if not places:
         raise CorruptFileError(file.path, file.size, "a MetaGraphDef", "the end of the file", structure="SavedModel")
     tag_sets = tuple(metagraph.tags(cursor, first, last) for first, last in places)
-    model = metagraph.decode(cursor, *places[_for_serving(tag_sets)], os.fspath(path), "saved_model")
+    model = metagraph.decode(cursor, *places[for_serving(tag_sets)], os.fspath(path), "saved_model")
     if model.graph is not None:
         model.graph.source = Source(file.path, file.size, file.sha256)
     return replace(model, tag_sets=tag_sets)
@@ -129,15 +129,6 @@ def _names(path: str | os.PathLike[str], keys: Iterable[str]) -> dict[str, str]:
                 if (inner, wire) == (_OBJECT_GRAPH, LEN):
                     return object_graph.names_in_model(bytes(file.view[first:last]), keys)
     return {}
-
-
-def _for_serving(tag_sets: tuple[tuple[str, ...], ...]) -> int:
-    """Return which MetaGraph is meant where nobody says so."""
-    for wanted in (lambda tags: tags == (_SERVE,), lambda tags: _SERVE in tags, lambda tags: not tags):
-        for number, tags in enumerate(tag_sets):
-            if wanted(tags):
-                return number
-    return 0
 
 
 def _folder(path: str | os.PathLike[str]) -> Path | None:

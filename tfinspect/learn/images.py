@@ -86,7 +86,8 @@ def image_folder(path: str | os.PathLike[str]) -> ImageFolder:
     """
     top = os.fspath(path)
     if not Path(top).is_dir():
-        raise FileMissingError(f"{top} is not a folder", evidence={"path": top})
+        words = "is not a folder" if Path(top).exists() else "does not exist"
+        raise FileMissingError(f"{top} {words}", evidence={"path": top})
     before = before_names(top)
     names = [entry.name for entry in os.scandir(top) if not entry.is_dir()]
     for sub in sorted(entry.name for entry in os.scandir(top) if entry.is_dir()):
@@ -281,7 +282,9 @@ def _pillow(data: bytes, name: str, found: str, channels: int) -> Pixels:
                 values = np.asarray(image).astype(np.uint32)
                 opened = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
             array = np.asarray(opened.convert("L" if channels == _GRAY else "RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError) as error:
+    except UnidentifiedImageError:  # its text is about an object of ours
+        raise _damaged(name, found, ValueError("its header cannot be read")) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise _damaged(name, found, error) from None
     except Image.DecompressionBombError:
         raise LimitError(
