@@ -152,15 +152,15 @@ def open_trunk(
         raise UsageError("the graph takes images of any size, and a batch needs one", hint="--size HEIGHTxWIDTH")
     ready = prepare(model, inputs=[str(place.ready)], outputs=[str(ref)], settings=settings)
     graph, _ = modernize(ready.graph)
-    graph, inputs = set_batch(graph, ready.inputs, "dynamic")
-    if len(inputs) != 1:
-        others = [spec.name for spec in inputs if spec.ref != ready.held.get(place.ready)]
+    graph, taken = set_batch(graph, ready.inputs, "dynamic")
+    if len(taken) != 1:
+        others = [spec.name for spec in taken if spec.ref != ready.held.get(place.ready)]
         raise UsageError(
             f"`{ref}` needs more than images: `{others[0]}`",
             hint=f"fix it: --set {others[0]}=VALUE",
             details=others[1:],
         )
-    start = inputs[0].ref
+    start = taken[0].ref
     kind = TensorTypes(graph).type_of(ref)
     parameters = find_parameters(graph, [start], [ref])
     own = {node.name for node in folded.nodes}  # what modernising added is no weight of the model
