@@ -21,6 +21,7 @@ from tfinspect.api import check_features
 from tfinspect.api import features as api
 from tfinspect.api.image_list import list_images
 from tfinspect.api.trunk import open_trunk
+from tfinspect.cli.commands import features as features_command
 from tfinspect.errors import InputError, LeakyCutError, NodeNotFoundError, RuntimeFailedError, UsageError
 from tfinspect.formats import features as features_format
 from tfinspect.formats import read_graph, write_graph
@@ -557,3 +558,17 @@ def test_damaged_tables(tmp_path: Path, text: str, message: str) -> None:
 def test_a_table_with_one_label_only(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has 1 label only; there is nothing to tell apart$"):
         table(tmp_path, "file,label\na.jpg,x\nb.jpg,x\n")
+
+
+def test_the_rate_is_that_of_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 101.0, 102.0])
+    monkeypatch.setattr(features_command.time, "monotonic", lambda: next(clock))
+    said: list[str] = []
+    show = features_command._shown(said.append)
+    for done in (32, 64, 96):
+        show(api.Progress(128, done, 0, 8))
+    assert said == [
+        "32 of 128 images, 8 from the cache",
+        "64 of 128 images, 8 from the cache, 32 images/s, 0:02 left",
+        "96 of 128 images, 8 from the cache, 32 images/s, 0:01 left",
+    ]

@@ -14,10 +14,12 @@ from tests.cli_calls import FIXTURES, ZOO, Caller
 from tfinspect import formats, runtimes
 from tfinspect.api.load import open_graph
 from tfinspect.api.locate import locate, opened, signature_of, tensor_of
+from tfinspect.api.photo_models import Wishes, open_photo_model
 from tfinspect.api.prepare import prepare
 from tfinspect.api.trunk_parameters import open_trunk
 from tfinspect.errors import NodeNotFoundError, UsageError
 from tfinspect.formats import saved_model
+from tfinspect.formats._schema import message_class
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Node, const, placeholder
@@ -204,6 +206,28 @@ def test_the_reference_is_the_graph_that_is_meant(call: Caller, tmp_path: Path) 
         (sub,) = runner.run(["sub:0"], {"images:0": np.ones((1, 8, 8, 3), np.float32)})
     assert pooled.shape == (1, 4)
     assert (sub == 1).all()  # 2 x - 1, not 5 x - 1
+
+
+def test_features_of_a_module_are_no_classes(call: Caller, tmp_path: Path) -> None:
+    module = module_of_images(tmp_path)
+    message = message_class("SavedModel").FromString((module / "saved_model.pb").read_bytes())
+    signatures = message.meta_graphs[1].signature_def
+    signatures["image_feature_vector"].CopyFrom(signatures["default"])
+    (module / "saved_model.pb").write_bytes(message.SerializeToString())
+    done = call("predict", module, FIXTURES / "photo.jpg")
+    assert done.status == 2
+    assert done.err == (
+        f"error: `default` of {module} gives features of an image, not classes\n\n"
+        f"hint: train a head on them: tfinspect features {module} FOLDER --bottleneck default -o F.npz\n"
+    )
+    signatures["image_classification"].CopyFrom(signatures["default"])
+    (entry,) = signatures["image_classification"].outputs.values()
+    entry.name = "conv:0"
+    (module / "saved_model.pb").write_bytes(message.SerializeToString())
+    with open_photo_model(module, Wishes()) as found:
+        assert (found.output, found.way.name) == ("default", "images")
+        assert found.way.recipe is not None
+        assert found.way.recipe.scale == (1 / 255,)
 
 
 @needs_zoo

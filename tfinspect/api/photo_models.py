@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -44,6 +45,7 @@ Activation = Literal["softmax", "sigmoid", "log-softmax", "none", "unknown"]
 _ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "Softmax": "softmax", "Sigmoid": "sigmoid", "Logistic": "sigmoid", "LogSoftmax": "log-softmax"
 }  # fmt: skip
+_CLASSES_OF_HUB, _FEATURES_OF_HUB = "image_classification", "image_feature_vector"
 _IMAGE, _SINGLE = 4, 3  # ranks of a batch of images, and of one
 _CHANNELS: Final = (1, 3)
 
@@ -232,7 +234,10 @@ def _saved_model(path: str, wishes: Wishes) -> PhotoModel:
     else:
         way = _values(word, spec.dtype, spec.shape, wishes, recorded)
     outputs = {entry.key or entry.name: entry for entry in signature.outputs}
-    output = _named(wishes.outputs, outputs, signature.outputs, path) or _only(outputs, path)
+    output = _named(wishes.outputs, outputs, signature.outputs, path)
+    if output is None:
+        output = _only(outputs, path)
+        _refuse_features(model, path, outputs[output])
     return PhotoModel(
         path,
         lambda: runtimes.tensorflow_saved_model(path, signature.name),
@@ -241,6 +246,18 @@ def _saved_model(path: str, wishes: Wishes) -> PhotoModel:
         _activation_in(model, outputs[output]),
         labels_beside(path),
     )
+
+
+def _refuse_features(model: Model, path: str, spec: TensorSpec) -> None:
+    """Refuse a module of TensorFlow Hub that says its output is no classes."""
+    features = model.signatures.get(_FEATURES_OF_HUB)
+    if features is not None and any(spec.ref == other.ref for other in features.outputs):
+        word = spec.key or spec.name
+        raise UsageError(
+            f"`{word}` of {path} gives features of an image, not classes",
+            hint=f"train a head on them: tfinspect features {shlex.quote(path)} FOLDER --bottleneck {word} -o F.npz",
+            evidence={"path": path, "output": spec.name},
+        )
 
 
 def _activation_in(model: Model, spec: TensorSpec) -> Activation:
@@ -257,7 +274,7 @@ def _activation_in(model: Model, spec: TensorSpec) -> Activation:
 
 def _signature(model: Model, path: str) -> Signature:
     known = {name: found for name, found in model.signatures.items() if found.inputs and found.outputs}
-    for name in (DEFAULT_SIGNATURE, "default"):
+    for name in (DEFAULT_SIGNATURE, _CLASSES_OF_HUB, "default"):
         if name in known:
             return known[name]
     if len(known) == 1:

@@ -165,7 +165,7 @@ def open_trunk(
     parameters = find_parameters(graph, [start], [ref])
     own = {node.name for node in folded.nodes}  # what modernising added is no weight of the model
     parameters = replace(parameters, trainable=tuple(t for t in parameters.trainable if t.name in own))
-    notes += [f"fixed {setting}" for setting in ready.settings]
+    notes += [*whole.notes, *(f"fixed {setting}" for setting in ready.settings)]
     if place.recipe.origin == "assumed":
         notes.append(assumption(place.recipe, place.network))
     decoder = None if place.decoder is None else whole.graph.node(place.decoder.ref.name)

@@ -172,24 +172,24 @@ class _Phase:
 
 def _shown(say: Callable[[str], None]) -> Callable[[Progress], None]:
     """Return what shows images, images a second and the time left, a few times a second."""
-    start = time.monotonic()
-    last = 0.0
+    start: float | None = None
+    first, last = 0, 0.0
 
     def show(state: Progress) -> None:
-        nonlocal last, start
+        nonlocal first, last, start
         now = time.monotonic()
-        if state.done <= 1:
-            start = now
+        if start is None:  # the time before is that of loading and comparing
+            start, first = now, state.done
         if now - last < _SECONDS_BETWEEN:
             return
         last = now
-        rate = state.done / (now - start) if now > start else 0.0
-        left = (state.total - state.done) / rate if rate else 0.0
         cached = f", {state.cached:,} from the cache" if state.cached else ""
-        say(
-            f"{state.done:,} of {state.total:,} images{cached}, {rate:,.0f} images/s, "
-            f"{int(left // _MINUTE)}:{int(left % _MINUTE):02d} left"
-        )
+        words = f"{state.done:,} of {state.total:,} images{cached}"
+        if state.done > first and now > start:
+            rate = (state.done - first) / (now - start)
+            left = (state.total - state.done) / rate
+            words += f", {rate:,.0f} images/s, {int(left // _MINUTE)}:{int(left % _MINUTE):02d} left"
+        say(words)
 
     return show
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tfinspect.cli.options import Bottleneck, DryRun, Force, Json, OptionalGraph, Quiet, RequiredOutput, Verbose
-from tfinspect.cli.render import print_change
+from tfinspect.cli.render import plural, print_change
 from tfinspect.cli.terminal import Terminal
 
 
@@ -87,7 +87,7 @@ def command(
     }
     print_change(terminal, "graft", output, done.graph, done.inputs, done.outputs, dry_run=dry_run, extra=extra)
     if done.labels and not dry_run:
-        terminal.note(f"wrote {labels_path(output)} ({len(done.labels)} labels)")
+        terminal.note(f"wrote {labels_path(output)} ({plural(len(done.labels), 'label')})")
     if done.recipe is not None and not dry_run:
         terminal.note(f"wrote {recipe_path(output)}, how photos are prepared")
     terminal.next_step(f"tfinspect export {shlex.quote(output)} --onnx")
