@@ -76,6 +76,17 @@ def test_photos_decide_the_size_of_a_rebuilt_trunk(bare: Path) -> None:
     assert usual.recipe.size == (224, 224)
 
 
+@pytest.mark.tensorflow
+def test_a_frozen_graph_is_verified_against_its_bare_checkpoint_at_its_own_size(
+    bare: Path, tmp_path: Path, cli: Caller
+) -> None:
+    assert cli("freeze", bare, "--size", "64", "-o", tmp_path / "small.pb").status == 0
+    done = cli("verify", bare, tmp_path / "small.pb", "--json")
+    assert done.status in (0, 6), done.err  # with random weights the classes may not vary enough to prove anything
+    (row,) = done.answer["outputs"]
+    assert (row["name"], row["max_abs"]) == ("MobilenetV1/Predictions/Reshape_1:0", 0)
+
+
 def test_a_checkpoint_that_lacks_layers_is_one_clear_error(tmp_path: Path, cli: Caller) -> None:
     prefix = tmp_path / "part.ckpt"
     net = reference.Network("MobilenetV1", seed=1)

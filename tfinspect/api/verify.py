@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfinspect import formats, runtimes
 from tfinspect.api import proof
-from tfinspect.api.load import PathLike, open_graph
+from tfinspect.api.load import PathLike, open_for_images, open_graph
 from tfinspect.api.prepare import prepare
 from tfinspect.api.rebuild import is_rebuilt
 from tfinspect.errors import NameNotFoundError, UsageError, WrongKindError
@@ -101,7 +101,8 @@ def verify(
     with contextlib.ExitStack() as kept:
         renames = dict(_split_match(text) for text in match)
         candidate = _open(b, (), (), settings, kept)
-        reference = _open(a, inputs or _beginning(a, candidate.inputs, renames), outputs, settings, kept)
+        start = inputs or _beginning(a, candidate.inputs, renames)
+        reference = _open(a, start, outputs, settings, kept, size=_image_size(candidate.inputs))
         return _compare(
             reference,
             candidate,
@@ -158,14 +159,27 @@ def _compare(
     return report
 
 
+def _image_size(inputs: Sequence[TensorSpec]) -> tuple[int, int] | None:
+    """Return the size of the images that a model takes, None where it takes anything else or images of any size."""
+    match [spec.shape for spec in inputs]:
+        case [(_, int(height), int(width), 3)]:
+            return height, width
+    return None
+
+
 def _open(
     path: PathLike,
     inputs: Sequence[str],
     outputs: Sequence[str],
     settings: Sequence[str],
     kept: contextlib.ExitStack,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> _Side:
-    """Open one side; `kept` removes the file that a graph made in memory is written to."""
+    """Open one side; `kept` removes the file that a graph made in memory is written to.
+
+    A network that is rebuilt from its variables takes images of `size`.
+    """
     kind = formats.identify(path).name
     name = os.fspath(path)
     if kind == "onnx":
@@ -180,7 +194,7 @@ def _open(
             return _Side(
                 name, "", lambda: runtimes.tensorflow_saved_model(path), tuple(runner.inputs), tuple(runner.outputs)
             )
-    model = open_graph(path)
+    model = open_for_images(path, size)
     made = bool(model.layers) or is_rebuilt(model)
     if model.graph is None or (model.graph.source is None and not made):
         raise WrongKindError(f"{name} holds nothing that can be run", hint=f"tfinspect info {name}")
