@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api import keras
-from tfinspect.api.at_load import at_load
+from tfinspect.api.at_load import at_load, is_whole, no_values
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
-from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
+from tfinspect.errors import UsageError, WrongKindError
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.endpoints import find_inputs
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
-    from tfinspect.ir.tensors import Tensor
     from tfinspect.surgery.fold_variables import FreezeReport
 
 
@@ -87,8 +86,8 @@ def freeze_model(
     model = open_graph(graph)
     whole = model_graph(model)
     refs = choose_outputs(model, outputs)
-    if checkpoint is None and model.checkpoint is None and _is_whole(model):
-        values = _no_values(model)
+    if checkpoint is None and model.checkpoint is None and is_whole(model):
+        values = no_values(model)
     elif checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
         values = keras.no_variables(model)
     else:
@@ -166,7 +165,7 @@ def freeze_file(
         _atomic.ensure_absent(output, force=force)
     if graph is None:
         model = open_graph(checkpoint)
-        if model.checkpoint is None and not _is_whole(model) and model.format not in keras.FORMATS:
+        if model.checkpoint is None and not is_whole(model) and model.format not in keras.FORMATS:
             raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
         frozen = freeze_model(model, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     else:
@@ -174,21 +173,6 @@ def freeze_file(
     if not dry_run:
         formats.write_graph(frozen.graph, output, force=force)
     return frozen
-
-
-def _is_whole(model: Model) -> bool:
-    """Whether it is a SavedModel without variables; what its signature computes can be taken out all the same."""
-    return model.format == "saved_model" and not any(node.op in VARIABLES for node in model.graph or ())
-
-
-def _no_values(model: Model) -> Checkpoint:
-    """Return the checkpoint of a SavedModel without variables: an empty one."""
-    from tfinspect.ir.checkpoint import Checkpoint
-
-    def none(name: str) -> Tensor:
-        raise VariableNotFoundError(f"{model.path} has no variables", name=name)
-
-    return Checkpoint(model.path, model.format, {}, none)
 
 
 def _nothing_to_freeze(model: Model, path: str, output: str) -> WrongKindError:
