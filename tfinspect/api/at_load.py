@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfinspect.api.locate import INIT
+from tfinspect.errors import VariableNotFoundError
 from tfinspect.surgery.at_load import Asset, AtLoad, node_of
+from tfinspect.surgery.ops import VARIABLES
 
 if TYPE_CHECKING:
+    from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.model import Model
+    from tfinspect.ir.tensors import Tensor
 
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op", "serving_init_op")  # collections
 
@@ -29,3 +33,18 @@ def at_load(model: Model) -> AtLoad:
         for name, tensor in model.assets.items()
     }
     return AtLoad(tuple(dict.fromkeys(names)), assets)
+
+
+def is_whole(model: Model) -> bool:
+    """Whether it is a SavedModel without variables; what its signature computes can be taken out all the same."""
+    return model.format == "saved_model" and not any(node.op in VARIABLES for node in model.graph or ())
+
+
+def no_values(model: Model) -> Checkpoint:
+    """Return the checkpoint of a SavedModel without variables: an empty one."""
+    from tfinspect.ir.checkpoint import Checkpoint
+
+    def none(name: str) -> Tensor:
+        raise VariableNotFoundError(f"{model.path} has no variables", name=name)
+
+    return Checkpoint(model.path, model.format, {}, none)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfinspect import formats
 from tfinspect.api import keras, rebuild
-from tfinspect.api.at_load import at_load
+from tfinspect.api.at_load import at_load, is_whole, no_values
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.match_variables import match_variables
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
@@ -19,7 +19,6 @@ from tfinspect.errors import (
     LimitError,
     SurgeryError,
     UsageError,
-    VariableNotFoundError,
     WrongKindError,
 )
 from tfinspect.ir.dtypes import DType
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.refs import TensorRef
-    from tfinspect.ir.tensors import Tensor
     from tfinspect.surgery.fold_variables import FreezeReport
     from tfinspect.surgery.reconciliation import Row
 
@@ -168,8 +166,8 @@ def plan_model(
     whole, repairs = plain_whole(model_graph(model))
     model = replace(model, graph=whole)
     outputs = choose_outputs(model, options.outputs)
-    if checkpoint is None and model.checkpoint is None and model.format == "saved_model" and not _has_variables(model):
-        values = _no_values(model)
+    if checkpoint is None and model.checkpoint is None and is_whole(model):
+        values = no_values(model)
     elif checkpoint is None and model.format in keras.FORMATS:  # Keras's variables are constants already
         values = keras.no_variables(model)
     else:
@@ -285,7 +283,7 @@ def plan_file(checkpoint: PathLike, graph: PathLike | None, options: Options, ou
         return plan_model(model, options=options)
     if model.graph is None or _has_variables(model):
         raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
-    plan = plan_model(replace(model, checkpoint=_no_values(model)), options=options)
+    plan = plan_model(replace(model, checkpoint=no_values(model)), options=options)
     if model.format != "saved_model" and plan.error is None and _TRIMMING.issuperset(r.what for r in plan.repairs):
         raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
     return plan
@@ -295,16 +293,6 @@ def _has_variables(model: Model) -> bool:
     return any(
         node.op in VARIABLES or (node.op == "_Arg" and node.dtype("T") == DType.RESOURCE) for node in model.graph or ()
     )
-
-
-def _no_values(model: Model) -> Checkpoint:
-    """Return the checkpoint of a model without variables: an empty one."""
-    from tfinspect.ir.checkpoint import Checkpoint
-
-    def none(name: str) -> Tensor:
-        raise VariableNotFoundError(f"{model.path} has no variables", name=name)
-
-    return Checkpoint(model.path, model.format, {}, none)
 
 
 def _nothing_to_freeze(model: Model, path: str, output: str) -> WrongKindError:

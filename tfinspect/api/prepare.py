@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.api import keras, rebuild
-from tfinspect.api.at_load import at_load
+from tfinspect.api.at_load import at_load, is_whole, no_values
 from tfinspect.api.listing import given_shapes
 from tfinspect.api.load import open_graph
 from tfinspect.api.locate import DEFAULT_SIGNATURE, INIT, opened, signature_of, tensor_of
@@ -143,10 +143,9 @@ def fold(model: Model, outputs: Sequence[TensorRef], starts: Sequence[TensorRef]
         UnrestoredVariablesError: the checkpoint lacks what they need.
     """
     graph = model_graph(model)
-    if model.checkpoint is not None:
-        folded, _ = fold_variables(
-            graph, model.checkpoint, outputs, saver=model.saver, feeds=starts, load=at_load(model)
-        )
+    values = no_values(model) if model.checkpoint is None and is_whole(model) else model.checkpoint
+    if values is not None:
+        folded, _ = fold_variables(graph, values, outputs, saver=model.saver, feeds=starts, load=at_load(model))
         return folded
     names = needed(graph, outputs, starts)
     variables = [node.name for node in graph.nodes if node.name in names and node.op in VARIABLES]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 BRANCHES: Final = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 LOOPS: Final = frozenset({"While", "StatelessWhile"})
-MAX_NODES: Final = 1_000_000  # of all bodies put in place of calls; functions that call one another twice grow fast
+MAX_NODES: Final = 250_000  # of all bodies put in place of calls; functions that call one another twice grow fast
 
 
 def called(library: Mapping[str, Function], node: Node) -> str | None:

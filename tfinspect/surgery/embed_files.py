@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tfinspect.errors import InputError, SurgeryError, counted
+from tfinspect.errors import InputError, SurgeryError
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import Graph, Node, const
@@ -66,7 +66,9 @@ def embed_files(graph: Graph, load: AtLoad, outputs: Sequence[TensorRef]) -> tup
             made, count = _from_constants(graph, node, asset, taken)
             nodes += made
             table = behind_identities(graph, node.data_inputs[0]).name
-            notes.append(f"{asset.name} is in the graph: {counted(count, 'entry of')} the table `{table}`")
+            notes.append(
+                f"{asset.name} is in the graph: {count:,} entr{'y' if count == 1 else 'ies'} of the table `{table}`"
+            )
     done = prune(graph.replace(nodes=nodes), outputs)
     _refuse_paths(done, load)
     return done, notes

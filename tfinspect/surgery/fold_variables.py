@@ -155,9 +155,9 @@ def _plain_call(
 ) -> Node:
     """Return an If, Case or While that takes values instead of handles."""
     found = [handles.get(ref) for ref in node.data_inputs]
-    if not any(found):
-        return node
     carried = tuple(None if one is None else one[1] for one in found)
+    if not functions.concerns(node, carried):
+        return node
     return functions.call(node, carried, [None if one is None else declared_shape(graph.node(one[0])) for one in found])
 
 

@@ -4,7 +4,8 @@
    `output_shapes`) and of the arguments, and of the results of a loop's body, change together.
 2. Each function is copied once for every combination of types its callers give it, as `NAME_frozen`; callers with
    variables of other types get other copies. Calls in a copy are replaced by what they call, what its results do not
-   need is gone, and If, Case and While in it are treated in the same way.
+   need is gone, and If, Case and While in it are treated in the same way. Nodes lose the mark that makes TensorFlow
+   take them apart into Switch and Merge, which converters cannot put together again.
 3. An update that only a control input asks for is dropped. One that a result depends on is refused by name, and so is
    a loop that updates a variable: its next round would see the change.
 """
@@ -22,6 +23,7 @@ from tfinspect.surgery._bodies import (
     BRANCHES,
     LOOPS,
     FlatBodies,
+    called,
     canonical,
     needed,
     redirected,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.shapes import Shape
 
 CONTROL_FLOW: Final = BRANCHES | LOOPS
+_LOWER = "_lower_using_switch_merge"  # would have TensorFlow's optimiser take the node apart, for its own executor
 _FUNCTIONS = ("then_branch", "else_branch", "branches", "cond", "body")
 _RENAMED = {"ReadVariableOp": "value", "VarIsInitializedOp": "is_initialized"}  # output names; what they become: output
 
@@ -127,8 +130,16 @@ class PlainFunctions:
             elif attr is not None and attr.kind == "list" and attr.value.kind == "func":
                 copies = tuple(self._copy(ref, given, name, node, where) for ref in attr.value.values)
                 changes[name] = Attr.of(AttrList("func", copies))
-        kept = {name: attr for name, attr in node.attrs.items() if name not in HINTS}
+        kept = {name: attr for name, attr in node.attrs.items() if name not in (*HINTS, _LOWER)}
         return node.replace(attrs={**kept, **changes})
+
+    def concerns(self, node: Node, carried: Carried) -> bool:
+        """Whether a calling node, or what it calls, is to be changed at all."""
+        if any(carried) or _LOWER in node.attrs:
+            return True
+        functions = reachable_functions([node], self._library)
+        inside = (inner for name in functions for inner in self._library[name].body.nodes)
+        return any(_LOWER in inner.attrs or called(self._library, inner) is not None for inner in inside)
 
     def made(self) -> dict[str, Function]:
         """Make the copies that were asked for, and those that they ask for; return them by name.
@@ -193,7 +204,7 @@ class PlainFunctions:
         flat = self._bodies.get(wanted.function)
         function = flat.function
         nodes = without_updates(wanted.function, function, flat.nodes, flat.results)
-        nodes = [node.replace(attrs=substituted(node, wanted.attrs, wanted.name)) for node in nodes]
+        nodes = [node.replace(attrs=_open(substituted(node, wanted.attrs, wanted.name))) for node in nodes]
         handles = self._follow(wanted, nodes)
         taken = {node.name for node in nodes} | {name for name, _ in function.body.args}
         plain: list[Node] = []
@@ -202,8 +213,8 @@ class PlainFunctions:
             if node.op in CONTROL_FLOW:
                 refs = node.data_inputs
                 carried = tuple(handles[ref][1] if ref in handles else None for ref in refs)
-                called = any(carried)
-                plain.append(self.call(node, carried, [None] * len(refs), wanted.function) if called else node)
+                changes = self.concerns(node, carried)
+                plain.append(self.call(node, carried, [None] * len(refs), wanted.function) if changes else node)
                 continue
             made = plain_read(node, handles, taken, in_body=True)
             plain += [node] if made is None else made
@@ -304,6 +315,11 @@ def _passed(user: Node, inputs: Sequence[TensorRef], ref: TensorRef, function: s
         )
     names = ("output_false", "output_true") if user.op == "Switch" else ("output",)
     return [TensorRef(f"{user.name}:{name}") for name in names]
+
+
+def _open(attrs: Mapping[str, Attr]) -> dict[str, Attr]:
+    """Leave out the shapes that a caller of old gave: they need not hold for the variables of every caller."""
+    return {name: attr for name, attr in attrs.items() if name != "_output_shapes"}
 
 
 def _key(text: str) -> TensorRef:
