@@ -22,6 +22,7 @@ from tfinspect.surgery.set_values import parse_setting, set_values
 from tfinspect.surgery.shapes import TensorTypes
 from tfinspect.surgery.strip_checks import take_out_checks
 from tfinspect.surgery.strip_dropout import take_out_dropout
+from tfinspect.surgery.well_formed import check_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -91,6 +92,7 @@ def before_folding(
     feeds = list(starts) or _typed(whole, pipeline_ends(whole, roots))
     chosen = _chosen(whole, feeds, settings)
     graph = prune(whole, roots, feeds)
+    check_nodes(graph)
     repairs = [
         Repair("pipeline", name, f"{whole.by_name[ref.name].op} {ref}")
         for ref in ([] if starts else feeds)
