@@ -443,6 +443,16 @@ def test_a_select_that_broadcasts_stays(shape: tuple[int | None, ...], *, folds:
     assert (fold_switches(source).node("y").op == "Identity") == folds
 
 
+def test_code_that_is_not_in_the_file_is_refused() -> None:
+    source = graph(
+        feed("x", (None, 3)), held("w", 3), op("PyFunc", "py", "x", Tout=[F]), op("Mul", "y", "py", "w", T=F)
+    )
+    with pytest.raises(SurgeryError, match=r"`py` \(PyFunc\) runs code that is not in the file") as caught:
+        freeze(source, checkpoint(w=[1, 2, 3]), outputs=["y"])
+    assert caught.value.hint == "feed what it gives with --inputs py, or keep it as it is with --keep-training"
+    assert freeze(source, checkpoint(w=[1, 2, 3]), outputs=["y"], inputs=["py"]).node("py").op == "Placeholder"
+
+
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
