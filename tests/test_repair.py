@@ -257,6 +257,7 @@ def test_random_numbers_that_stay_are_told() -> None:
     assert done.notes == ("the outputs still depend on random numbers, drawn by `u`",)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["Add", "Sub", "Mul", "RealDiv", "Neg", "Identity", "Cast"]), max_size=30), st.data())
 def test_scalars_are_worked_out_as_python_does(ops: list[str], data: Any) -> None:
     values = [2.0, 0.5]
