@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checkpoint_writers import write_bundle
@@ -97,6 +97,7 @@ def test_what_can_be_read_in_two_ways_is_refused(rename: dict[str, str], words: 
         expanded(rename, ["a/w", "a/b/w"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab/", max_size=4), min_size=2, max_size=4), st.text("ab/", max_size=12))
 def test_a_pattern_matches_what_a_regular_expression_does(parts: list[str], name: str) -> None:
     pattern = "*".join(parts)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cli_calls import FIXTURES
 from tests.graph_models import const, feed, graph, op, ref
-from tfinspect.api.freeze import Options, freeze, freeze_model
-from tfinspect.errors import SurgeryError, UsageError
+from tfinspect.api.freeze import Options, freeze, freeze_model, plan_model
+from tfinspect.api.load import open_graph
+from tfinspect.errors import InvalidGraphError, SurgeryError, TfinspectError, UsageError
 from tfinspect.ir.attrs import Attr, AttrList, FuncRef
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo
 from tfinspect.ir.dtypes import DType
@@ -252,6 +257,7 @@ def test_random_numbers_that_stay_are_told() -> None:
     assert done.notes == ("the outputs still depend on random numbers, drawn by `u`",)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["Add", "Sub", "Mul", "RealDiv", "Neg", "Identity", "Cast"]), max_size=30), st.data())
 def test_scalars_are_worked_out_as_python_does(ops: list[str], data: Any) -> None:
     values = [2.0, 0.5]
@@ -438,6 +444,16 @@ def test_a_select_that_broadcasts_stays(shape: tuple[int | None, ...], *, folds:
     assert (fold_switches(source).node("y").op == "Identity") == folds
 
 
+def test_code_that_is_not_in_the_file_is_refused() -> None:
+    source = graph(
+        feed("x", (None, 3)), held("w", 3), op("PyFunc", "py", "x", Tout=[F]), op("Mul", "y", "py", "w", T=F)
+    )
+    with pytest.raises(SurgeryError, match=r"`py` \(PyFunc\) runs code that is not in the file") as caught:
+        freeze(source, checkpoint(w=[1, 2, 3]), outputs=["y"])
+    assert caught.value.hint == "feed what it gives with --inputs py, or keep it as it is with --keep-training"
+    assert freeze(source, checkpoint(w=[1, 2, 3]), outputs=["y"], inputs=["py"]).node("py").op == "Placeholder"
+
+
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
@@ -488,3 +504,57 @@ def test_a_long_chain_is_no_recursion_and_takes_no_time() -> None:
     start = time.process_time()
     repaired(graph(nodes), checkpoint(w=[1, 2, 3]), "n4999")
     assert time.process_time() - start < 5
+
+
+MUTATED = (
+    "FusedBatchNorm",
+    "Select",
+    "AssignSub",
+    "TopK",
+    "TensorArrayPack",
+    "_Arg",
+    "Print",
+    "Assert",
+    "DecodeJpeg",
+    "Rsqrt",
+    "Floor",
+)
+
+
+@given(st.integers(0, 1 << 30))
+@settings(max_examples=60, deadline=None)
+def test_a_graph_that_is_not_well_formed_gives_one_error(seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311 - nothing secret
+    model = open_graph(FIXTURES / "training" / "model.ckpt-3.meta")
+    assert model.graph is not None
+    nodes = [n for n in model.graph.nodes if not n.name.startswith("save")]
+    for _ in range(draw.randint(1, 6)):
+        at = draw.randrange(len(nodes))
+        node, other = nodes[at], draw.choice(nodes)
+        match draw.randrange(6):
+            case 0:
+                nodes.pop(at)
+            case 1:
+                nodes[at] = node.replace(inputs=node.inputs[:-1])
+            case 2:
+                nodes[at] = node.replace(inputs=[other.name, *node.inputs[1:]])
+            case 3:
+                nodes[at] = node.replace(op=draw.choice([other.op, *MUTATED]))
+            case 4:
+                nodes[at] = node.replace(attrs={})
+            case _:
+                nodes[at] = node.replace(op=draw.choice([other.op, *MUTATED]), attrs=other.attrs)
+    changed = replace(model, graph=Graph(nodes, versions=model.graph.versions), saver=None)
+    with contextlib.suppress(TfinspectError):  # any other error fails the test
+        plan = plan_model(changed, options=Options(["softmax"]))
+        assert (plan.error is None) == (plan.frozen is not None)
+
+
+@pytest.mark.parametrize(("node", "words"), [
+    (op("Mul", "y", "x", T=F), r"node `y` \(Mul\) has 1 input where the operation takes 2"),
+    (op("Switch", "y", "x", "x"), r"node `y` \(Switch\) lacks the attribute `T`"),
+    (op("FusedBatchNorm", "y", T=F), r"node `y` \(FusedBatchNorm\) has 0 inputs where the operation takes 5"),
+])  # fmt: skip
+def test_a_node_that_lacks_something_is_named(node: Node, words: str) -> None:
+    with pytest.raises(InvalidGraphError, match=words):
+        freeze(graph(feed("x", (None, 3)), node), checkpoint(w=[1]), outputs=["y"])

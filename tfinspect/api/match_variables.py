@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tfinspect.api.repair import refuse
+from tfinspect.api.repair import refuse, unfit_for_inference
 from tfinspect.errors import (
     IncompleteCheckpointError,
     InputError,
@@ -18,7 +18,6 @@ from tfinspect.errors import (
     counted,
 )
 from tfinspect.surgery.average_pairs import average_pairs
-from tfinspect.surgery.batch_statistics import batch_dependent
 from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
 from tfinspect.surgery.given_values import fitted, with_values
 from tfinspect.surgery.moving_averages import moving_averages
@@ -28,7 +27,6 @@ from tfinspect.surgery.reconcile import VARIABLES, saver_keys, variable_keys
 from tfinspect.surgery.reconciliation import BAD, Row, reconciled, suggested
 from tfinspect.surgery.rename_patterns import expanded
 from tfinspect.surgery.restorable import check_restorable
-from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -245,7 +243,7 @@ class Ledger:
 
     def _check_nodes(self, graph: Graph, outputs: Sequence[TensorRef]) -> None:
         needed = prune(graph, outputs)
-        refuse(batch_dependent(needed, TensorTypes(needed)))
+        refuse(unfit_for_inference(needed))
 
     def _with_flags(self, error: UnrestoredVariablesError) -> UnrestoredVariablesError:
         """Return the error with the flags that would mend it, and a word on a checkpoint of another model."""

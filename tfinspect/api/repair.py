@@ -12,7 +12,7 @@ from tfinspect.surgery.batch_statistics import batch_dependent, shaped_from, use
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.vocabulary import current_vocabulary
-from tfinspect.surgery.ops import RANDOM, SWITCHES, VARIABLES
+from tfinspect.surgery.ops import CODE_OPS, RANDOM, SWITCHES, VARIABLES
 from tfinspect.surgery.partition_ends import plain_ends, plain_names
 from tfinspect.surgery.phase import phase_flags
 from tfinspect.surgery.pipelines import pipeline_ends
@@ -22,6 +22,7 @@ from tfinspect.surgery.set_values import parse_setting, set_values
 from tfinspect.surgery.shapes import TensorTypes
 from tfinspect.surgery.strip_checks import take_out_checks
 from tfinspect.surgery.strip_dropout import take_out_dropout
+from tfinspect.surgery.well_formed import check_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Repair", "Repaired", "after_folding", "before_folding", "plain_whole", "random_nodes", "refuse", "summary",
-    "with_plain_names",
+    "unfit_for_inference", "with_plain_names",
 ]  # fmt: skip
 _CONDITIONALS = SWITCHES | {"If", "StatelessIf", "Select", "SelectV2"}
 _MOST_ROUNDS = 64  # conditionals within functions within conditionals
@@ -93,6 +94,7 @@ def before_folding(
     feeds = list(starts) or _typed(whole, pipeline_ends(whole, roots))
     chosen = _chosen(whole, feeds, settings)
     graph = prune(whole, roots, feeds)
+    check_nodes(graph)
     repairs = [
         Repair("pipeline", name, f"{whole.by_name[ref.name].op} {ref}")
         for ref in ([] if starts else feeds)
@@ -193,13 +195,23 @@ def after_folding(graph: Graph, outputs: Sequence[TensorRef], whole: Graph, *, k
     graph = prune(graph, outputs)
     repairs += changed
     if not keep_training:
-        refusals += batch_dependent(graph, TensorTypes(graph))
+        refusals += unfit_for_inference(graph)
         pinned = [node.name for node in graph.nodes if node.device]
         repairs += [Repair("device", name, whole.by_name[name].device if name in whole else "") for name in pinned]
         if pinned:
             graph = graph.replace(nodes=[node.replace(device="") if node.device else node for node in graph.nodes])
     repairs += [Repair("colocation", node.name) for node in graph.nodes if _lost_colocation(whole, node)]
     return Repaired(graph, tuple(repairs), tuple(refusals), tuple(unknown))
+
+
+def unfit_for_inference(graph: Graph) -> list[Refusal]:
+    """Return what of a graph that was pruned to its outputs cannot work in inference, whatever its weights are."""
+    code = [
+        Refusal("op", node.name, f"`{node.name}` ({node.op}) runs code that is not in the file")
+        for node in graph.nodes
+        if node.op in CODE_OPS
+    ]
+    return [*batch_dependent(graph, TensorTypes(graph)), *code]
 
 
 def _lost_colocation(whole: Graph, node: Node) -> bool:
@@ -246,6 +258,8 @@ def refuse(refusals: Sequence[Refusal]) -> None:
     raise SurgeryError(
         refusals[0].reason if len(refusals) == 1 else f"{len(refusals):,} nodes cannot be made to work in inference",
         details=[refusal.reason for refusal in refusals[:20]] if len(refusals) > 1 else [],
-        hint="keep what training does with --keep-training, or name outputs that need less with --outputs",
+        hint=f"feed what it gives with --inputs {refusals[0].node}, or keep it as it is with --keep-training"
+        if refusals[0].what == "op"
+        else "keep what training does with --keep-training, or name outputs that need less with --outputs",
         evidence={"refused": [{"what": r.what, "node": r.node, "reason": r.reason} for r in refusals]},
     )
