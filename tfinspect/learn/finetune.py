@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-RATES: Final = {"adam": 2e-3, "momentum": 1e-2, "sgd": 5e-2}
+RATES: Final = {"adam": 1e-3, "momentum": 1e-2, "sgd": 5e-2}
 """Learning rate of the head by optimizer, where none is given."""
 LEAST_FACTOR: Final = 0.04
 """Layers whose learning rate would be a smaller part of the head's stay as they are, unless they are asked for."""

@@ -91,7 +91,7 @@ def command(
     ] = 0,
     average: Annotated[
         float,
-        typer.Option("--average", metavar="X", help="Share of the epochs, the last, whose weights are averaged"),
+        typer.Option("--average", metavar="X", help="Share of the epochs, the last ones, whose weights are averaged"),
     ] = 0.5,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of order and augmentation")] = 0,
     checkpoints: Annotated[
