@@ -106,8 +106,34 @@ def test_loss_and_accuracy() -> None:
     assert accuracy == 1
 
 
+def test_the_last_epochs_are_averaged_at_a_rate_that_stays() -> None:
+    trainer = Linear()
+    after: list[Any] = []
+    settings = Settings(epochs=6, batch=8, learning_rate=0.5, average=0.5)
+
+    def save(progress: Progress) -> None:
+        assert np.array_equal(trainer.values[WEIGHTS], progress.state[WEIGHTS])  # it goes on from where it was
+        after.append(progress.state[WEIGHTS])
+
+    done = run(trainer, data(60), data(30, 1), 3, settings, save=save)
+    np.testing.assert_allclose(done.best[WEIGHTS], np.mean(after[3:], 0), rtol=1e-9)
+    assert np.array_equal(trainer.values[WEIGHTS], done.best[WEIGHTS])
+    assert not np.array_equal(done.best[WEIGHTS], after[-1])
+    assert set(trainer.rates[8:]) == {0.5}
+    assert done.best_epoch == 6
+    found, _ = log_loss(np.stack([data(30, 1).view(n, 0) for n in range(30)]) @ done.best[WEIGHTS], data(30, 1).labels)
+    assert done.epochs[-1].validation_loss == pytest.approx(found)
+
+
+def test_where_it_may_stop_early_nothing_is_averaged_and_the_rate_falls() -> None:
+    assert Settings(patience=3).averaged == 0
+    trainer = Linear()
+    run(trainer, data(60), data(30, 1), 3, Settings(epochs=6, batch=8, learning_rate=0.5, patience=6))
+    assert trainer.rates[-1] < 0.01
+
+
 def test_it_learns_and_keeps_the_last_epoch() -> None:
-    done = run(Linear(), data(60), data(30, 1), 3, Settings(epochs=6, batch=8, learning_rate=0.5))
+    done = run(Linear(), data(60), data(30, 1), 3, Settings(epochs=6, batch=8, learning_rate=0.5, average=0.0))
     assert done.best_epoch == 6
     assert np.array_equal(done.best[WEIGHTS], done.state[WEIGHTS])
 
@@ -240,6 +266,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         (Settings(batch=0), "`--batch` takes a whole number from 1, not 0"),
         (Settings(label_smoothing=1.0), "`--label-smoothing` takes a number from 0, below 1, not 1"),
         (Settings(l2=-1.0), "`--l2` takes a number from 0, not -1"),
+        (Settings(average=1.5), "`--average` takes a number from 0 to 1, not 1.5"),
         (Settings(patience=-1), "`--patience` takes a whole number from 0, not -1"),
     ],
 )

@@ -72,7 +72,7 @@ class Tuned:
         regime: which regime the data is in; None where a head was given and nothing was measured.
         variables: names of the constants of the trunk that were trained.
         epochs: what each epoch came to.
-        best_epoch: the one whose variables were kept; 0: training made nothing better than the start.
+        best_epoch: the one whose variables were kept, or the last of those that were averaged; 0: the start was kept.
         difference: largest difference of a probability between the written graph and what training measured.
         skipped: photos that could not be read, and why.
         runtime: what computed the gradients.

@@ -40,7 +40,7 @@ def show_tuned(terminal: Terminal, done: Tuned) -> None:
     if not done.metrics["test"]["images"]:
         terminal.warn("there are no test photos: how good the result is on new ones was not measured")
     if not done.metrics["validation"]["images"]:
-        terminal.warn("there are no validation photos: the last epoch was kept, whatever it is like")
+        terminal.warn("there are no validation photos: nothing watched the training")
     elif not done.best_epoch:
         terminal.warn("no epoch was better on the validation photos than the start, which was kept")
     elif done.best_epoch < len(done.epochs):

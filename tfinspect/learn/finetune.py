@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-RATES: Final = {"adam": 2e-3, "momentum": 1e-2, "sgd": 5e-2}
+RATES: Final = {"adam": 1e-3, "momentum": 1e-2, "sgd": 5e-2}
 """Learning rate of the head by optimizer, where none is given."""
 LEAST_FACTOR: Final = 0.04
 """Layers whose learning rate would be a smaller part of the head's stay as they are, unless they are asked for."""
@@ -44,6 +44,8 @@ class Settings:
         patience: epochs without a lower validation loss after which training stops; 0 to go on to the end.
         seed: of everything random.
         warm_up: epochs in which the learning rate grows from nothing.
+        average: share of the epochs, the last ones, whose variables are averaged at a learning rate that stays; 0: it
+            falls to nothing and the last epoch is kept, which is also so where training may stop early.
     """
 
     batch_norm: Literal["frozen", "updated"] = "frozen"
@@ -58,6 +60,12 @@ class Settings:
     patience: int = 0
     seed: int = 0
     warm_up: float = 1.0
+    average: float = 0.5
+
+    @property
+    def averaged(self) -> int:
+        """Number of the last epochs whose variables are averaged; 0 where the last is kept as it is."""
+        return 0 if self.patience else round(self.average * self.epochs)
 
     @property
     def rate(self) -> float:
@@ -78,6 +86,7 @@ class Settings:
             ("--label-smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "a number from 0, below 1"),
             ("--l2", self.l2, self.l2 >= 0, "a number from 0"),
             ("--patience", self.patience, self.patience >= 0, "a whole number from 0"),
+            ("--average", self.average, 0 <= self.average <= 1, "a number from 0 to 1"),
             ("--seed", self.seed, self.seed >= 0, "a whole number from 0"),
         )
         for option, value, fits, wanted in ranges:
@@ -87,22 +96,25 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Learning rates: a straight line up from nothing, then half a cosine down to it.
+    """Learning rates: a straight line up from nothing, then half a cosine down to it, or no change.
 
     Attributes:
         rate: the highest.
         steps: number of all steps.
         warm_up: steps of the way up.
+        falls: whether it comes down.
     """
 
     rate: float
     steps: int
     warm_up: int
+    falls: bool = True
 
     def at(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""
         up = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
-        return self.rate * up * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        down = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.falls else 1.0
+        return self.rate * up * down
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ class Epoch:
         number: from 1.
         loss: mean over the training images as they were seen, augmented, before each step.
         accuracy: likewise.
-        validation_loss: of the validation images; None where there are none.
+        validation_loss: of the validation images, by the variables that would be kept; None where there are none.
         validation_accuracy: likewise.
         rate: learning rate of the head at its end.
     """
@@ -133,9 +145,9 @@ class Progress:
     Attributes:
         epochs: what has been done.
         state: variables, statistics and the optimizer's memory now.
-        best: variables and statistics of the epoch that is kept: the last, or where training may stop early the one
-            with the lowest validation loss.
-        best_epoch: its number; 0 for the start.
+        best: variables and statistics that are kept: the mean of the last epochs, or the last, or where training may
+            stop early those of the epoch with the lowest validation loss.
+        best_epoch: number of the epoch that they are from, or the last of several; 0 for the start.
         best_loss: its validation loss.
     """
 
@@ -261,9 +273,9 @@ def run(
 ) -> Progress:
     """Train to the end, from the start or from where a checkpoint stands.
 
-    Kept are the variables of the last epoch, or where training may stop early those of the epoch with the lowest
-    validation loss, the start included. All that is random comes from the seed, the epoch and the number of an image,
-    so training goes on after a kill as it would have without.
+    Kept is the mean of the variables of the last epochs, or those of the last one, or where training may stop early
+    those of the epoch with the lowest validation loss, the start included. All that is random comes from the seed, the
+    epoch and the number of an image, so training goes on after a kill as it would have without.
 
     Args:
         trainer: with the start's variables set.
@@ -289,22 +301,34 @@ def run(
         else:
             trainer.restore(progress.state)
         per_epoch = math.ceil(len(train) / settings.batch)
-        schedule = Schedule(settings.rate, settings.epochs * per_epoch, round(settings.warm_up * per_epoch))
+        schedule = Schedule(
+            settings.rate, settings.epochs * per_epoch, round(settings.warm_up * per_epoch), not settings.averaged
+        )
         for number in range(len(progress.epochs) + 1, settings.epochs + 1):
             if _is_enough(progress, settings.patience):
                 break
             loss, right = _epoch(trainer, train, classes, settings, schedule, number, pool, step)
+            progress.state = trainer.state()
+            kept = _variables(progress.state)
+            place = number - (settings.epochs - settings.averaged)
+            if (
+                place > 1
+            ):  # with a rate that stays the variables wander about a place that is better than where they are
+                kept = {name: mean + (kept[name] - mean) / place for name, mean in progress.best.items()}
             watched: tuple[float | None, float | None] = (None, None)
             if len(validation):
                 step(f"epoch {number}/{settings.epochs}, validation")
+                if place > 1:
+                    trainer.restore(kept)
                 logits = logits_of(trainer, validation, settings.batch, pool)
                 watched = log_loss(logits, validation.labels)
+                if place > 1:
+                    trainer.restore(_variables(progress.state))
             last = schedule.at(number * per_epoch - 1)
             progress.epochs.append(Epoch(number, loss, right / len(train), *watched, last))
-            progress.state = trainer.state()
-            # the step size has come down to nothing at the end, which a few validation photos tell less surely
+            # a few validation photos tell less surely which epoch is best than the course of the rate does
             if not settings.patience or watched[0] is None or watched[0] < progress.best_loss:
-                progress.best, progress.best_epoch = _variables(progress.state), number
+                progress.best, progress.best_epoch = kept, number
                 progress.best_loss = math.inf if watched[0] is None else watched[0]
             save(progress)
             tell(progress.epochs[-1])

@@ -90,6 +90,10 @@ def command(
     patience: Annotated[
         int, typer.Option("--patience", metavar="N", help="Stop after N epochs without a better validation; 0: never")
     ] = 0,
+    average: Annotated[
+        float,
+        typer.Option("--average", metavar="X", help="Share of the epochs, the last ones, whose weights are averaged"),
+    ] = 0.5,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of order and augmentation")] = 0,
     checkpoints: Annotated[
         str | None,
@@ -153,6 +157,7 @@ def command(
         l2=l2,
         patience=patience,
         seed=seed,
+        average=average,
     )
     with terminal.progress("reading the graph") as progress:
         done = finetune(
