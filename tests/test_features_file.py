@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,24 @@ def test_the_same_features_give_the_same_bytes_and_nothing_is_overwritten(tmp_pa
         format_.write(GIVEN, tmp_path / "a.npz")
     format_.write(GIVEN, tmp_path / "a.npz", force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+
+
+def test_many_words_are_written_as_numpy_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["é" * (i % 7) for i in range(10)]
+    monkeypatch.setattr(format_, "_WORDS_AT_ONCE", 3)
+    format_.write_rows(
+        [np.zeros((10, 1), np.float32)],
+        (10, 1),
+        tmp_path / "f.npz",
+        labels=np.arange(10) % 2,
+        classes=["a", "b"],
+        files=words,
+        split=["train"] * 10,
+        made={},
+    )
+    np.savez(tmp_path / "numpy.npz", files=np.array(words))
+    with zipfile.ZipFile(tmp_path / "f.npz") as ours, zipfile.ZipFile(tmp_path / "numpy.npz") as theirs:
+        assert ours.read("files.npy") == theirs.read("files.npy")
 
 
 @pytest.mark.parametrize(

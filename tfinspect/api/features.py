@@ -349,13 +349,13 @@ def write(
     """
     import numpy as np
 
-    places = [i for i, key in enumerate(done.keys) if key is not None]
+    places = np.flatnonzero([key is not None for key in done.keys])
     keys = [key for key in done.keys if key is not None]
     return features_format.write_rows(
         kept.rows(keys),
         (len(keys), kept.width),
         output,
-        labels=images.labels[np.array(places, np.int64)],
+        labels=images.labels[places],
         classes=images.classes,
         files=[images.files[i].name for i in places],
         split=[images.split[i] for i in places],

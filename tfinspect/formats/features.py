@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAX_NBYTES = 1 << 36
 _MATRIX_RANK = 2
+_WORDS_AT_ONCE = 4096
 
 
 def read(path: str | os.PathLike[str]) -> Features:
@@ -114,11 +115,20 @@ def write_rows(
         "features": Pieces(shape, "<f4", rows),
         "labels": labels,
         "classes": np.array(classes, np.str_),
-        "files": np.array(files, np.str_),
-        "split": np.array(split, np.str_),
+        "files": _in_pieces(files),
+        "split": _in_pieces(split),
         "made": np.array(json.dumps(dict(made))),
     }
     return write_arrays(path, arrays, force=force)
+
+
+def _in_pieces(words: Sequence[str]) -> Pieces:
+    """Return what `np.array(words, str)` is, never whole: it takes four bytes a letter of the longest word."""
+    import numpy as np
+
+    dtype = f"<U{max(map(len, words), default=0) or 1}"
+    parts = (np.array(words[i : i + _WORDS_AT_ONCE], dtype) for i in range(0, len(words), _WORDS_AT_ONCE))
+    return Pieces((len(words),), dtype, parts)
 
 
 def _array(path: str, arrays: dict[str, npt.NDArray[Any]], key: str, kinds: str, rank: int) -> npt.NDArray[Any]:
