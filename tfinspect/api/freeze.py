@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from tfinspect import formats
 from tfinspect.api import keras
 from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import choose_outputs, inputs_of, model_graph
-from tfinspect.errors import UsageError, VariableNotFoundError, WrongKindError
+from tfinspect.errors import LimitError, UsageError, VariableNotFoundError, WrongKindError
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
 from tfinspect.surgery.endpoints import find_inputs
@@ -20,7 +21,7 @@ from tfinspect.surgery.ops import VARIABLES
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
@@ -155,6 +156,7 @@ def freeze_file(
 
     Raises:
         WrongKindError: the first argument is a graph that holds no variables to fill.
+        LimitError: the graph would be 2 GiB or more; said before any weight is read.
         OutputExistsError: `output` exists and `force` is not set.
     """
     from tfinspect.formats import _atomic
@@ -171,8 +173,21 @@ def freeze_file(
     else:
         frozen = freeze_model(graph, checkpoint, outputs=outputs, inputs=inputs, rename=rename, averages=averages)
     if not dry_run:
-        formats.write_graph(frozen.graph, output, force=force)
+        with _way_out(checkpoint if graph is None else None):
+            formats.write_graph(frozen.graph, output, force=force)
     return frozen
+
+
+@contextlib.contextmanager
+def _way_out(source: PathLike | None) -> Iterator[None]:
+    """Where one file cannot hold the graph, say what can, in a command that works as typed."""
+    try:
+        yield
+    except LimitError as error:
+        if source is not None:
+            name = shlex.quote(os.fspath(source))
+            error.hint = f"keep the weights in files of their own: tfinspect export {name} --onnx, or --saved-model"
+        raise
 
 
 def _is_whole(model: Model) -> bool:
