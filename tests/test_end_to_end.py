@@ -421,7 +421,7 @@ def wrong_conversion(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Let the exporter hand the converter a graph that is not the model's."""
     right = onnx_export.convert_graph
 
-    def wrong(convertible: Any, *rest: Any) -> Any:
+    def wrong(convertible: Any, *rest: Any, **options: Any) -> Any:
         from dataclasses import replace
 
         graph, weights = convertible.graph, dict(convertible.weights)
@@ -437,7 +437,7 @@ def wrong_conversion(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
                 how_done.append(node.name)
             else:
                 nodes.append(node)
-        return right(replace(convertible, graph=graph.replace(nodes=nodes), weights=weights), *rest)
+        return right(replace(convertible, graph=graph.replace(nodes=nodes), weights=weights), *rest, **options)
 
     how_done: list[str] = []
     monkeypatch.setattr(onnx_export, "convert_graph", wrong)
@@ -483,7 +483,7 @@ def test_a_wrong_epsilon_is_found_out(flowers: Path, tmp_path: Path, monkeypatch
 def test_a_conversion_that_fails_does_not_wait_for_the_reference(
     flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise UnsupportedOpsError("no")
 
     endless = runtimes.ChildRunner.run

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tfinspect import formats
 from tfinspect.api.export_onnx import export_onnx
 from tfinspect.api.export_saved_model import export_saved_model
-from tfinspect.api.freeze import freeze_model
+from tfinspect.api.freeze import freeze_file, freeze_model
 from tfinspect.errors import LimitError, OutputError
 from tfinspect.formats import graphdef, saved_model
 from tfinspect.formats._bundle_writer import write_bundle
@@ -34,6 +34,8 @@ from tfinspect.verify.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 F = Attr.of(DType.FLOAT)
 SIZE = 160  # of a layer: its weights take 102,400 bytes
@@ -300,3 +302,20 @@ def test_a_weight_that_fails_half_way_leaves_no_saved_model(tmp_path: Path, afte
     with pytest.raises(OutputError, match="cannot be written: no space left on device"):
         saved_model.write(held, tmp_path / "m", signature=signature, variables=broken, saver=saver)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_names_what_to_type_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path)
+    monkeypatch.setattr(formats, "write_graph", lambda graph, path, **_: graphdef.write(graph, path, limit=1000))
+    with pytest.raises(LimitError) as raised:
+        freeze_file(tmp_path / "model.ckpt", tmp_path / "out.pb", graph=tmp_path / "graph.pb", outputs=["out"])
+    assert raised.value.hint == (
+        "keep the weights in files of their own: tfinspect export MODEL --onnx, or --saved-model"
+    )
+    fixture = FIXTURES / "training" / "model.ckpt-3"
+    with pytest.raises(LimitError) as raised:
+        freeze_file(fixture, tmp_path / "out.pb", outputs=["logits/add"])
+    assert raised.value.hint == (
+        f"keep the weights in files of their own: tfinspect export {fixture} --onnx, or --saved-model"
+    )
+    assert not (tmp_path / "out.pb").exists()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tfinspect.errors import UsageError
 from tfinspect.ir.tensors import Tensor
-from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift, scaled_kernel
+from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift, merged_kernel, scaled_kernel
 from tfinspect.verify.recurrent import Layer
 from tfinspect.verify.weights import WeightsReport, account
 
@@ -275,3 +275,27 @@ def test_a_recurrent_layer_put_together_wrongly_is_not_accounted_for(fault: str)
         target["B"] = np.roll(target["B"], 40, axis=1)
     found = weigh(source, target, recurrent=LSTM)
     assert not found.complete
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 4, 16), (2, 3, 3, 4, 16)])
+@pytest.mark.parametrize("factor", [np.float32(1 / 127.5), RNG.random((1, 16)).astype("f4")])
+def test_a_factor_behind_a_convolution_goes_into_its_kernel(shape: tuple[int, ...], factor: np.ndarray) -> None:
+    kernel = RNG.standard_normal(shape).astype("f4")
+    order = (len(shape) - 1, len(shape) - 2, *range(len(shape) - 2))
+    merged = np.ascontiguousarray((kernel * factor).transpose(order))
+    fold = merged_kernel(Tensor.of(kernel), Tensor.of(factor), ("k", "f"))
+    source = {"k": kernel, "f": factor}
+    found = weigh(source, {"w": merged}, folds={"w": fold})
+    assert [a.sources for a in found.folded] == [("k", "f")]
+    assert found.complete
+    for place, bit in ((0, 2), (merged.size // 2, 22), (merged.size - 1, 31)):
+        other = merged.copy()
+        other.reshape(-1).view("u4")[place] ^= np.uint32(1 << bit)
+        wrong = weigh(source, {"w": other}, folds={"w": fold}).wrong
+        assert len(wrong) == 1
+        assert wrong[0].startswith("`w`: 1 of ")
+
+
+def test_a_factor_of_another_size_is_no_such_fold() -> None:
+    assert merged_kernel(Tensor.of(KERNEL), Tensor.of(np.ones(8, "f4")), ("k", "f")) is None
+    assert merged_kernel(Tensor.of(np.ones((4, 16), "f4")), Tensor.of(np.ones(16, "f4")), ("k", "f")) is None

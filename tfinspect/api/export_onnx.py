@@ -34,16 +34,17 @@ from tfinspect.surgery.fold_batch_norm import fold_batch_norm
 from tfinspect.surgery.fold_dequantize import fold_dequantize
 from tfinspect.surgery.modernize import modernize
 from tfinspect.surgery.prune import prune
+from tfinspect.surgery.scaled_products import scaled_products
 from tfinspect.surgery.shapes import TensorTypes
 from tfinspect.surgery.strip_checks import strip_checks
 from tfinspect.surgery.strip_dropout import strip_dropout
 from tfinspect.verify import run as verify_run
-from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift
+from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift, merged_kernel, problem
 from tfinspect.verify.recurrent import Layer
 from tfinspect.verify.weights import account
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from tfinspect.api.proof import Reference
@@ -375,8 +376,34 @@ def _weights(convertible: Convertible, written: onnx_format.OnnxFile, reference:
         for fold in convertible.folds
         if (name := f"{fold.biases}:0") in report.unaccounted and (biases := _folded_biases(fold, source)) is not None
     }
+    declared |= _merged(graph, source, written.initializers, report.unaccounted)
     source.update(_computed(graph, reference))
     return account(source, written.initializers, folds=declared, epsilons=epsilons, recurrent=recurrent)
+
+
+def _merged(
+    graph: Graph, source: Mapping[str, Tensor], target: Mapping[str, Tensor], names: Collection[str]
+) -> dict[str, Fold]:
+    """Say what the kernels must be that TensorFlow's optimizer made of a kernel and a factor of what it gives.
+
+    The converter lets it run first. The kernels carry the name it gave them; where that is lost, what they are tells.
+    """
+    declared: dict[str, Fold] = {}
+    for product, kernel, factor in scaled_products(graph):
+        fold = merged_kernel(source[kernel], source[factor], (kernel, factor))
+        if fold is None:
+            continue
+        name = f"{product}/merged_input:0"
+        if name in names:
+            declared[name] = fold
+            continue
+        for other in names:
+            if (
+                target[other].size == source[kernel].size
+                and problem(fold, target[other].numpy(), target[other].dtype) is None
+            ):
+                declared.setdefault(other, fold)
+    return declared
 
 
 def _folded_biases(fold: BatchNormFold, source: Mapping[str, Tensor]) -> Fold | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from tfinspect.surgery.repairs import Repair
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
@@ -260,14 +261,28 @@ def freeze_file(
 
     Raises:
         WrongKindError: the first argument is a graph that holds no variables to fill, and nothing to repair.
+        LimitError: the graph would be 2 GiB or more; said before any weight is read.
         OutputExistsError: `output` exists and `force` is not set.
     """
     from tfinspect.formats import _atomic
 
     _atomic.ensure_absent(output, force=force)
     frozen = plan_file(checkpoint, graph, options or Options(), output).done()
-    formats.write_graph(frozen.graph, output, force=force)
+    with _way_out(checkpoint if graph is None else None):
+        formats.write_graph(frozen.graph, output, force=force)
     return frozen
+
+
+@contextlib.contextmanager
+def _way_out(source: PathLike | None) -> Iterator[None]:
+    """Where one file cannot hold the graph, say what can, in a command that works as typed."""
+    try:
+        yield
+    except LimitError as error:
+        if source is not None:
+            name = shlex.quote(os.fspath(source))
+            error.hint = f"keep the weights in files of their own: tfinspect export {name} --onnx, or --saved-model"
+        raise
 
 
 def plan_file(checkpoint: PathLike, graph: PathLike | None, options: Options, output: PathLike = "OUT.pb") -> Plan:

@@ -39,6 +39,8 @@ _KERNEL_ORDERS: Mapping[int, tuple[tuple[int, ...], ...]] = {
     5: ((4, 3, 0, 1, 2), (0, 1, 2, 3, 4)),
 }
 
+_MERGED_ORDERS: Mapping[int, tuple[int, ...]] = {4: (3, 2, 0, 1), 5: (4, 3, 0, 1, 2)}  # ONNX's places of the axes
+
 
 class Recomputed(NamedTuple):
     """What a fold must give.
@@ -133,6 +135,29 @@ def scaled_kernel(kernel: Floats, scale: Floats, order: tuple[int, ...]) -> Reco
     turned = np.asarray(kernel, dtype=np.float64).transpose(order)
     value = (turned.reshape(scale.size, -1) * scale[:, None]).reshape(turned.shape)
     return Recomputed(value, np.abs(value))
+
+
+def merged_kernel(kernel: Tensor, factor: Tensor, sources: tuple[str, ...]) -> Fold | None:
+    """Return the fold of a convolution's kernel and a factor of its result into one kernel, output channels first.
+
+    Args:
+        kernel: [height, width, in, out], or with a depth before them.
+        factor: one number, or one for each output channel.
+        sources: names of both.
+
+    Returns:
+        None where the factor is neither.
+    """
+    if len(kernel.shape) not in _MERGED_ORDERS or factor.size not in {1, kernel.shape[-1]}:
+        return None
+
+    def recompute() -> Recomputed:
+        scale = np.asarray(factor.numpy(), dtype=np.float64).reshape(-1)
+        value = np.asarray(kernel.numpy(), dtype=np.float64) * scale
+        value = value.transpose(_MERGED_ORDERS[value.ndim])
+        return Recomputed(value, np.abs(value))
+
+    return Fold(recompute, sources, ulps=1.0)
 
 
 @dataclass(frozen=True, slots=True)
