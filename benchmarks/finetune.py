@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", type=int, help="run so many folds only")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="the first seed; settings were searched on those from 100")
     parser.add_argument("--scope", action="append", default=[])
     parser.add_argument("--from", dest="start")
     for field in dataclasses.fields(Settings):
@@ -57,7 +58,7 @@ def main() -> None:
     chosen = {f.name: getattr(words, f.name) for f in dataclasses.fields(Settings) if hasattr(words, f.name)}
     head, tuned, seconds = [], [], []
     with tempfile.TemporaryDirectory() as scratch:
-        for seed in range(words.seeds):
+        for seed in range(words.first, words.first + words.seeds):
             for fold in range(words.folds)[: words.only]:
                 split = parts(words.photos, words.folds, fold, seed)
                 start = time.perf_counter()

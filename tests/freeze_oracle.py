@@ -2,7 +2,8 @@
 
 usage: python freeze_oracle.py FOLDER < JOBS > JSON
 
-One job a line: {"case": NAME} saves the module NAME of this file in FOLDER first, {"path": PATH} takes a model as it is.
+One job a line: {"case": NAME} saves the module NAME of this file in FOLDER first, {"path": PATH} takes a model as it is,
+{"nest": SEED} makes a random graph (`nests.py`).
 The answer maps each to what became of each of its signatures: "same", "differs by ...", or the refusal.
 """
 
@@ -22,12 +23,13 @@ import tensorflow as tf
 from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfinspect import api
+from tests import nests
 from tfinspect.api import freeze as freezing
 from tfinspect.errors import TfinspectError
 from tfinspect.formats import graphdef
 from tfinspect.ir.refs import TensorRef
-from tfinspect.surgery.prune import needed
+from tfinspect.surgery.fold_variables import fold_variables
+from tfinspect.surgery.prune import needed, reachable_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -433,7 +435,8 @@ def compare(path: Path) -> dict[str, str]:
 
         text_format.Parse((path / name).read_text(), model)
     meta = next((m for m in model.meta_graphs if "serve" in m.meta_info_def.tags), model.meta_graphs[0])
-    answers = {}
+    answers: dict[str, str] = {}
+    original = Restored(path, list(meta.meta_info_def.tags))
     for key, signature in sorted(meta.signature_def.items()):
         if key == "__saved_model_init_op" or not signature.outputs:
             continue
@@ -458,7 +461,7 @@ def compare(path: Path) -> dict[str, str]:
             feeds |= (
                 sparse(info) if info.WhichOneof("encoding") == "coo_sparse" else {full(info.name): value(info, seed)}
             )
-        answers[key] = judge(path, list(meta.meta_info_def.tags), fetches, feeds)
+        answers[key] = judge(path, original, fetches, feeds)
     return answers
 
 
@@ -470,59 +473,113 @@ def ref_of(name: str) -> TensorRef:
     return TensorRef.parse(name)
 
 
-def judge(path: Path, tags: list[str], fetches: list[str], feeds: dict[str, Any]) -> str:
+class Restored:
+    """A SavedModel as TensorFlow restores it, if it can."""
+
+    def __init__(self, path: Path, tags: list[str]) -> None:
+        graph = tf.Graph()
+        self.why = ""
+        self._prefix = path / "variables" / "variables"
+        with graph.as_default():
+            self._session = session(graph)
+            try:
+                self._saver = v1.saved_model.load(self._session, tags, str(path)).saver_def
+            except Exception as error:  # noqa: BLE001 - whatever it is that TensorFlow has against a model
+                self.why = told(error)
+
+    def run(self, fetches: list[str], feeds: dict[str, Any]) -> list[Any] | str:
+        if self.why:
+            return self.why
+        if self._saver.restore_op_name and self._prefix.parent.exists():  # what ran before may have changed something
+            self._session.run(self._saver.restore_op_name, {self._saver.filename_tensor_name: str(self._prefix)})
+        return attempt(self._session, fetches, feeds)
+
+
+def told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def attempt(running: Any, fetches: list[str], feeds: dict[str, Any]) -> list[Any] | str:
+    """Return what a session gives, or what it says instead."""
+    try:
+        given: list[Any] = running.run(fetches, feeds)
+    except Exception as error:  # noqa: BLE001 - the same
+        return told(error)
+    return given
+
+
+def judge(path: Path, original: Restored, fetches: list[str], feeds: dict[str, Any]) -> str:
     try:
         frozen = freezing.freeze(path, outputs=fetches, inputs=list(feeds))
+        kept = [name for name in fetches if not needs_what_is_gone(frozen, name)]
+        if kept and len(kept) < len(fetches):
+            fetches = kept
+            frozen = freezing.freeze(path, outputs=fetches, inputs=list(feeds))
         encoded = b"".join(map(bytes, graphdef.encode(frozen)))
     except TfinspectError as error:
-        return f"{type(error).__name__}: {error}"
-    kept = [name for name in fetches if not any(frozen.node(n).op in GONE for n in needed(frozen, [ref_of(name)]))]
-    if len(kept) < len(fetches):
-        if not kept:
-            return f"needs what is gone: {sorted(GONE)}"
-        fetches = kept
-        frozen = freezing.freeze(path, outputs=fetches, inputs=list(feeds))
+        return f"{type(error).__name__}: {error.message}"
     left = {node.op for node in frozen.nodes} | {n.op for f in frozen.functions.values() for n in f.body.nodes}
     wrong = {op for op in left if "Variable" in op or op.startswith(("Ref", "Assign", "Resource"))}
     if wrong:
         return f"left: {sorted(wrong)}"
-    definition = v1.GraphDef.FromString(encoded)
     try:
         with tf.Graph().as_default() as imported:
-            tf.import_graph_def(definition, name="")
+            tf.import_graph_def(v1.GraphDef.FromString(encoded), name="")
     except (ValueError, KeyError) as error:
-        return f"does not import: {error}"
-    try:
-        with tf.Graph().as_default() as original, session(original) as running:
-            v1.saved_model.load(running, tags, str(path))
-            expected = running.run(fetches, feeds)
-    except Exception as error:  # noqa: BLE001 - whatever it is that TensorFlow has against a model
-        expected = None
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:1200]}"
+        return f"does not import: {told(error)}"
+    if not kept:
+        return "imports; needs what is gone"
     given = {name: array for name, array in feeds.items() if name.split(":")[0] in frozen}
     given |= {f"{name.replace(':', '_')}:0": a for name, a in feeds.items() if name.replace(":", "_") in frozen}
-    try:
+    expected = original.run(fetches, feeds)
+    with session(imported) as running:
+        found = attempt(running, fetches, given)
+        again = attempt(running, fetches, given)  # tables are full now
+    if isinstance(expected, str):
+        return f"TensorFlow: {expected}; frozen: {found if isinstance(found, str) else 'runs'}"
+    if isinstance(found, str) or isinstance(again, str):
+        return f"does not run: {found if isinstance(found, str) else again}"
+    first, second = difference(found, expected), difference(again, expected)
+    return first if first != "same" else second
+
+
+def needs_what_is_gone(frozen: Any, name: str) -> bool:
+    return any(frozen.node(node).op in GONE for node in needed(frozen, [ref_of(name)]))
+
+
+def compare_nest(seed: int) -> str:
+    graph, checkpoint = nests.nest(seed)
+    frozen, _ = fold_variables(graph, checkpoint, [ref_of("y")])
+    called = {node.op for node in frozen.nodes} | {n.op for f in frozen.functions.values() for n in f.body.nodes}
+    if any("Variable" in op or "PartitionedCall" in op for op in called):
+        return f"left: {sorted(called)}"
+    if len(frozen.functions) != len(reachable_functions(frozen.nodes, frozen.functions)):
+        return "functions are left that nobody calls"
+    x = {"x:0": np.random.default_rng(seed).normal(size=(2, 3)).astype("f")}
+    results = []
+    for each, start in ((graph, ["init"]), (frozen, [])):
+        with tf.Graph().as_default() as imported:
+            tf.import_graph_def(v1.GraphDef.FromString(b"".join(map(bytes, graphdef.encode(each)))), name="")
         with session(imported) as running:
-            found = running.run(fetches, given)
-    except Exception as error:  # noqa: BLE001 - the same
-        found = None
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    if expected is None:
-        return f"TensorFlow cannot ({reason}); frozen " + ("runs" if found is not None else f"cannot either ({why})")
-    return f"does not run: {why}" if found is None else difference(found, expected)
+            for name in start:
+                running.run(name)
+            results.append(running.run(["y:0"], x))
+    return difference(results[1], results[0])
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    answers = {}
+    answers: dict[str, dict[str, str]] = {}
     for line in sys.stdin:
         job = json.loads(line)
-        name = job.get("case") or job["path"]
-        path = save(job["case"], folder) if "case" in job else Path(job["path"])
-        answers[name] = compare(path)
+        if "nest" in job:
+            answers[f"nest {job['nest']}"] = {"y": compare_nest(job["nest"])}
+        elif "case" in job:
+            answers[job["case"]] = compare(save(job["case"], folder))
+        else:
+            answers[job["path"]] = compare(Path(job["path"]))
     json.dump(answers, sys.stdout)
 
 
 if __name__ == "__main__":
-    assert api
     main()

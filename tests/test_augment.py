@@ -28,6 +28,25 @@ def test_a_crop_takes_the_part_that_was_asked_for() -> None:
     assert np.array_equal(crop(PHOTO, 10, 5, 20, 10, (20, 10)), PHOTO[10:30, 5:15].astype(np.float32))
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.05, 1), st.floats(0.05, 1), st.sampled_from([1, 3]))
+def test_a_crop_lies_between_the_four_pixels_around_each_place(
+    down: float, across: float, high: float, wide: float, channels: int
+) -> None:
+    height, width = 40 * high, 30 * wide
+    top, left = (40 - height) * down, (30 - width) * across
+    found = crop(PHOTO[..., :channels], top, left, height, width, (7, 9))
+    pixels = PHOTO[..., :channels].astype(np.float64)
+    for row, column in ((0, 0), (3, 4), (6, 8), (6, 0)):
+        y = np.clip(top + (row + 0.5) * height / 7 - 0.5, 0, 39)
+        x = np.clip(left + (column + 0.5) * width / 9 - 0.5, 0, 29)
+        above, before = int(y), int(x)
+        below, behind = min(above + 1, 39), min(before + 1, 29)
+        upper = pixels[above, before] + (pixels[above, behind] - pixels[above, before]) * (x - before)
+        lower = pixels[below, before] + (pixels[below, behind] - pixels[below, before]) * (x - before)
+        np.testing.assert_allclose(found[row, column], upper + (lower - upper) * (y - above), atol=1e-2)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**40), st.integers(0, 500), st.integers(0, 10**7), st.sampled_from([1, 3]))
 def test_a_view_is_an_image_and_depends_on_seed_epoch_and_number_alone(

@@ -23,7 +23,7 @@ from tfinspect.errors import CorruptFileError, IncompleteCheckpointError, InputE
 from tfinspect.formats import checkpoint
 from tfinspect.formats._ordered_code import slice_key
 from tfinspect.formats._schema import message_class
-from tfinspect.formats.checkpoint_v1 import _varints
+from tfinspect.formats._varints import varints as _varints
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.tensors import CHUNK_NBYTES
 

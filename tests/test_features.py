@@ -19,6 +19,7 @@ from PIL import Image
 from tests.cli_calls import FIXTURES, Caller
 from tfinspect.api import check_features
 from tfinspect.api import features as api
+from tfinspect.api.image_list import list_images
 from tfinspect.api.trunk import open_trunk
 from tfinspect.errors import InputError, LeakyCutError, NodeNotFoundError, RuntimeFailedError, UsageError
 from tfinspect.formats import features as features_format
@@ -365,7 +366,8 @@ def test_wrong_words(call: Caller, tmp_path: Path, more: list[str], status: int,
 @pytest.mark.parametrize(
     ("make", "status", "message"),
     [
-        (lambda _: None, 3, "{0} is not a folder"),
+        (lambda _: None, 3, "{0} does not exist"),
+        (lambda f: f.write_bytes(b""), 3, "{0} is not a folder"),
         (lambda f: f.mkdir(), 2, "{0} has no images in sub-folders"),
         (lambda f: (f / "a").mkdir(parents=True), 2, "{0} has no images in sub-folders"),
         (lambda f: (good(f), *(p.unlink() for p in (f / "b").iterdir())), 2, "{0} has images of one class only, `a`; there is nothing to tell apart"),
@@ -382,12 +384,12 @@ def test_few_images_are_warned_of(tmp_path: Path) -> None:
     folder = good(tmp_path / "photos", 2)
     (folder / "a/2.jpg").write_bytes(PHOTO)
     (folder / "c").mkdir()
-    images = api.list_images(folder)
+    images = list_images(folder)
     assert images.warnings == (
         "class folder `c` has no images",
         "class `b` has 2 images; that is too few to learn from and to test on",
     )
-    limited = api.list_images(folder, limit=3)
+    limited = list_images(folder, limit=3)
     assert [file.name for file in limited.files] == ["a/0.jpg", "a/1.jpg", "b/0.jpg"]
     assert [one.split(" ")[3] for one in limited.warnings[1:]] == ["2", "1"]
 
@@ -433,13 +435,16 @@ def test_only_what_is_new_is_computed_and_in_order(tmp_path: Path) -> None:
         ran.append(len(batch))
         return mean(batch)
 
-    worker = Worker(Job("", "x:0", "y:0", Recipe((4, 4)), batch=5), run)
+    loaded: list[int] = []
+    worker = Worker(Job("", "x:0", "y:0", Recipe((4, 4)), batch=5), run, lambda: loaded.append(len(ran)))
     told: list[tuple[int, int, int]] = []
     with FeatureCache(tmp_path / "cache") as kept:
         done = extracting.extract(
             files, kept, worker, workers=3, progress=lambda p: told.append((p.done, p.computed, p.cached))
         )
         assert (done.computed, done.cached, len(ran)) == (12, 1, 3)
+        assert loaded == [0]
+        assert done.loading > 0
         assert [failure.name for failure in done.failures] == ["b/cut.jpg", "b/gone.jpg"]
         assert done.failures[1].reason == f"{folder / 'b/gone.jpg'} cannot be read: no such file or directory"
         assert told[-1] == (15, 12, 1)
@@ -452,6 +457,7 @@ def test_only_what_is_new_is_computed_and_in_order(tmp_path: Path) -> None:
         ran.clear()
         again = extracting.extract(files, kept, worker, workers=3)
         assert (again.computed, again.cached, ran) == (0, 13, [])
+        assert (loaded, again.loading) == ([0], 0)
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from tests.cli_calls import ROOT, Caller
 from tests.small_trunk import STATISTICS, WEIGHTS, photos, trunk
 from tfinspect import formats
 from tfinspect.api.finetune import Listeners, finetune
+from tfinspect.api.finetune_task import chosen_layers
 from tfinspect.api.recipe import recipe_beside
-from tfinspect.api.trunk_parameters import Layers
+from tfinspect.api.trunk_parameters import Layers, open_trunk
 from tfinspect.learn.finetune import Settings
 
 if TYPE_CHECKING:
@@ -130,6 +131,26 @@ def test_a_killed_run_goes_on_where_it_stood(place: Path, tmp_path: Path) -> Non
     assert other.stderr.splitlines()[-3] == (
         "error: the checkpoint in kept is of another training: --seed differs (0, not 9)"
     )
+
+
+@pytest.mark.parametrize(
+    ("layers", "decay", "trained", "notes"),
+    [
+        (Layers(), 0.85, WEIGHTS, []),
+        (Layers(), 0.1, WEIGHTS[3:], ["the last 1 layer of 2 are trained"]),
+        (Layers(), 0.001, WEIGHTS[3:], ["the last 1 layer of 2 are trained"]),
+        (Layers(everything=True), 0.1, WEIGHTS, []),
+        (Layers(scopes=("first",)), 0.1, WEIGHTS[:3], []),
+        (Layers(head_only=True), 0.85, [], []),
+    ],
+)
+def test_layers_that_would_hardly_move_stay_unless_they_are_asked_for(
+    place: Path, layers: Layers, decay: float, trained: list[str], notes: list[str]
+) -> None:
+    told: list[str] = []
+    found = chosen_layers(layers, open_trunk(place / "trunk.pb", "pool"), Settings(decay=decay), told.append)
+    assert found == trained
+    assert [line.split(";")[0] for line in told] == notes
 
 
 REFUSED = [

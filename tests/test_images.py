@@ -182,8 +182,13 @@ def test_a_folder_is_a_class(tmp_path: Path) -> None:
     assert found.ignored == ("daisy/readme.txt",)
 
 
+def test_a_header_that_nothing_reads_is_said_so() -> None:
+    with pytest.raises(InputError, match=r"^photo is a damaged JPEG image: its header cannot be read$"):
+        images.decode(b"\xff\xd8\xff" + b"x" * 50, "photo")
+
+
 def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileMissingError, match=r"gone is not a folder"):
+    with pytest.raises(FileMissingError, match=r"gone does not exist$"):
         images.image_folder(tmp_path / "gone")
     (tmp_path / "x.jpg").write_bytes(b"x")
     with pytest.raises(UsageError, match=r"has no images in sub-folders"):

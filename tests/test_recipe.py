@@ -10,6 +10,7 @@ import pytest
 from tests.cli_calls import FIXTURES, ZOO
 from tfinspect import formats
 from tfinspect.api.recipe import format_recipe, image_entry, parse_recipe, recipe_beside, recipe_path
+from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import InputError, UsageError
 from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
@@ -45,6 +46,22 @@ def network(shape: Shape, *, scaled: bool = False, dtype: DType = DType.FLOAT) -
     return Graph(nodes)
 
 
+def arithmetic(sub: object, mul: object) -> Graph:
+    """A network that subtracts and multiplies first."""
+    graph = network((None, 8, 6, 3))
+    (features,) = (node for node in graph.nodes if node.name == "features")
+    return Graph(
+        [
+            *(node for node in graph.nodes if node is not features),
+            const("m", Tensor.of(np.array(sub, "f4"))),
+            Node("sub", "Sub", ("x", "m"), _T),
+            const("s", Tensor.of(np.array(mul, "f4"))),
+            Node("mul", "Mul", ("sub", "s"), _T),
+            Node("features", "Conv2D", ("mul", "k"), features.attrs),
+        ]
+    )
+
+
 def test_the_2015_graph_says_everything() -> None:
     graph = formats.read_graph(FIXTURES / "inception_tiny.pb")
     found = image_entry(graph, [TensorRef("pool_3/_reshape")])
@@ -74,6 +91,37 @@ def test_a_graph_that_scales_by_itself_gets_plain_pixels() -> None:
         found = image_entry(graph, OUT)
         assert (found.recipe.mean, found.recipe.scale, found.recipe.origin) == ((0.0,), (1.0,), "graph")
         assert found.recipe.size == (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("sub", "mul", "shares"),
+    [
+        (0.5, 2.0, True),  # x * 2 - 1, as slim's networks in modules of Hub
+        ([0.485, 0.456, 0.406], [1 / 0.229, 1 / 0.224, 1 / 0.225], True),
+        (0.0, 255.0, True),
+        (0.5, 1.0, True),
+        (127.5, 1 / 127.5, False),
+        (0.0, 1 / 255, False),
+        ([103.939, 116.779, 123.68], 1.0, False),
+        (0.4, 0.5, False),
+    ],
+)
+def test_a_graph_that_takes_pixels_from_0_to_1_shows_it(sub: object, mul: object, shares: object) -> None:
+    found = image_entry(arithmetic(sub, mul), OUT)
+    assert (found.recipe.mean, found.recipe.origin) == ((0.0,), "graph")
+    assert found.recipe.scale == ((1 / 255,) if shares else (1.0,))
+
+
+def test_modules_of_hub_take_pixels_from_0_to_1() -> None:
+    found = image_entry(network((None, 8, 6, 3)), OUT, from_hub=True)
+    assert found.recipe.apply(np.full((8, 6, 3), 255, np.uint8)).max() == pytest.approx(1)
+    assert found.recipe.apply(np.zeros((8, 6, 3), np.uint8)).max() == 0
+    assert assumption(found.recipe, found.network) == (
+        "the graph does not say how pixels are scaled: pixel / 255 is assumed, as is usual for modules of TensorFlow "
+        "Hub; see --mean"
+    )
+    other = image_entry(network((None, 8, 6, 3), scaled=True), OUT, from_hub=True)
+    assert (other.recipe.scale, other.recipe.origin, other.network) == ((1.0,), "graph", "")
 
 
 def test_what_is_given_comes_first() -> None:

@@ -617,7 +617,7 @@ def test_what_must_be_known_before_trusting_the_result_is_said(call: Caller, tmp
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["head.npz", "-o", "{tmp}/h.npz"], 3, "head.npz is classifier head (.npz), not a file of features"),
+        (["head.npz", "-o", "{tmp}/h.npz"], 3, "head.npz is a classifier head (.npz), not a file of features"),
         (["absent.npz", "-o", "{tmp}/h.npz"], 3, "absent.npz does not exist"),
         (["features.npz", "-o", "{tmp}/h.pb"], 3, "train-head writes a .npz, not `h.pb`"),
         (["features.npz", "-o", "{tmp}/no/h.npz"], 5, "{tmp}/no is not a folder"),

@@ -13,10 +13,19 @@ import tfinspect as ti
 from tests.cli_calls import FIXTURES, ZOO, Caller
 from tfinspect import formats, runtimes
 from tfinspect.api.load import open_graph
-from tfinspect.api.locate import locate, opened, tensor_of
+from tfinspect.api.locate import locate, opened, signature_of, tensor_of
 from tfinspect.api.prepare import prepare
 from tfinspect.api.trunk_parameters import open_trunk
-from tfinspect.errors import NodeNotFoundError
+from tfinspect.errors import NodeNotFoundError, UsageError
+from tfinspect.formats import saved_model
+from tfinspect.ir.attrs import Attr
+from tfinspect.ir.dtypes import DType
+from tfinspect.ir.graph import Graph, Node, const, placeholder
+from tfinspect.ir.model import Model
+from tfinspect.ir.refs import TensorRef
+from tfinspect.ir.signature import Signature, TensorSpec
+from tfinspect.ir.tensors import Tensor
+from tfinspect.learn.images import encode_png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +94,42 @@ def test_the_default_signature_is_asked_first() -> None:
     assert str(tensor_of(model, "nothing:3")) == "nothing:3"
 
 
+def test_a_training_graph_is_fine_tuned_from_the_tensor_that_takes_images(call: Caller, tmp_path: Path) -> None:
+    training = FIXTURES / "training/model.ckpt-3"
+    with pytest.raises(UsageError, match=r"^no input takes images\n") as caught:
+        open_trunk(training, "bottleneck")
+    assert caught.value.hint == "name the one that does: --inputs T[1,HEIGHT,WIDTH,3]"
+    trunk = open_trunk(training, "bottleneck", inputs=["input/image"])
+    assert (str(trunk.start), trunk.width, trunk.entry.recipe.size) == ("input/image:0", 6, (12, 12))
+    assert trunk.model.graph is not None
+    for graph in (trunk.model.graph, trunk.graph):
+        assert not {"FIFOQueueV2", "QueueDequeueV2", "DecodeRaw", "VariableV2"} & {node.op for node in graph}
+    assert [t.name for t in trunk.parameters.trainable] == ["conv/weights", "conv/beta"]
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(encode_png(np.zeros((4, 4, 3), np.uint8)))
+    twice = ("--inputs", "input/image", "--inputs", "conv/relu")
+    shares = ("--validation", "0", "--test", "0")
+    done = call(
+        "finetune", training, tmp_path / "photos", "--bottleneck", "bottleneck", *twice, *shares, "-o", tmp_path / "t.pb",
+        "--json",
+    )  # fmt: skip
+    assert (done.status, done.error["message"]) == (2, "images enter at one tensor; --inputs is given several times")
+
+
+def test_a_module_is_called_by_its_signature_default() -> None:
+    def gives(name: str) -> Signature:
+        return Signature(name, (), (TensorSpec(TensorRef(name), DType.FLOAT, None, key="default"),))
+
+    names = ("image_classification", "default", "image_feature_vector")
+    module = Model("m", "saved_model", signatures={name: gives(name) for name in names})
+    assert signature_of(module) == gives("default")
+    assert str(tensor_of(module, "default")) == "default:0"
+    served = Model("m", "saved_model", signatures={name: gives(name) for name in ("default", "serving_default")})
+    assert signature_of(served) == gives("serving_default")
+    assert signature_of(Model("m", "saved_model", signatures={name: gives(name) for name in "ab"})) is None
+
+
 def test_tensors_inside_functions() -> None:
     model = formats.open_model(TF2)
     assert opened(model, ["scaled", "scale_z"]) is model
@@ -105,6 +150,60 @@ def test_the_asset_that_a_graph_reads_is_no_variable(call: Caller, tmp_path: Pat
     assert not any(node.op in {"ReadFile", "VarHandleOp"} for node in ti.read_graph(tmp_path / "whole.pb"))
     done = call("freeze", TF2, "--outputs", "scaled", "-o", tmp_path / "f.pb", "--json")
     assert [o["name"] for o in done.answer["outputs"]] == ["StatefulPartitionedCall:0"]
+
+
+def module_of_images(folder: Path) -> Path:
+    """Write a Hub module of images whose graph for training comes first and computes something else."""
+    parts = []
+    for factor, tags in ((5.0, ["train"]), (2.0, ["serve"])):
+        kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4)).astype(np.float32)
+        kind = {"T": Attr.of(DType.FLOAT)}
+        nodes = [
+            placeholder("images", DType.FLOAT, (None, 8, 8, 3)),
+            const("factor", Tensor.of(np.float32(factor))),
+            Node("mul", "Mul", ("images", "factor"), kind),
+            const("one", Tensor.of(np.float32(1))),
+            Node("sub", "Sub", ("mul", "one"), kind),
+            const("kernel", Tensor.of(kernel)),
+            Node(
+                "conv", "Conv2D", ("sub", "kernel"),
+                {**kind, "strides": Attr.ints([1, 1, 1, 1]), "padding": Attr.of("SAME")},
+            ),
+            const("axes", Tensor.of(np.array([1, 2], np.int32))),
+            Node("pool", "Mean", ("conv", "axes"), {**kind, "Tidx": Attr.of(DType.INT32)}),
+        ]  # fmt: skip
+        place = folder / f"part{len(parts)}"
+        takes = TensorSpec(TensorRef("images"), DType.FLOAT, (None, 8, 8, 3), key="images")
+        gives = TensorSpec(TensorRef("pool"), DType.FLOAT, (None, 4), key="default")
+        saved_model.write(Graph(nodes), place, signature=Signature("default", (takes,), (gives,)), tags=tags)
+        parts.append((place / "saved_model.pb").read_bytes())
+    made = folder / "module"
+    made.mkdir()
+    first, second = parts  # messages of one kind after each other are one message; the version is said once
+    (made / "saved_model.pb").write_bytes(first + second.removeprefix(b"\x08\x01"))
+    (made / "tfhub_module.pb").write_bytes(b"\x08\x03")
+    return made
+
+
+@pytest.mark.tensorflow
+def test_the_reference_is_the_graph_that_is_meant(call: Caller, tmp_path: Path) -> None:
+    module = module_of_images(tmp_path)
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(len(name) + ord(name[0]) + ord(name[2])).integers(0, 255, (8, 8, 3), np.uint8)
+        (tmp_path / "photos" / name).write_bytes(encode_png(values))
+    made = ("features", module, tmp_path / "photos", "--bottleneck", "default", "--no-cache", "-o", tmp_path / "f.npz")
+    done = call(*made, "--json")
+    assert done.status == 0, done.err
+    recipe = done.answer["recipe"]
+    assert (recipe["size"], recipe["mean"], recipe["scale"], recipe["origin"]) == ([8, 8], [0.0], [1 / 255], "graph")
+    with np.load(tmp_path / "f.npz") as found:
+        assert len(found["features"]) == 4
+    with runtimes.tensorflow_graph(module / "saved_model.pb") as runner:
+        (pooled,) = runner.run(["pool:0"], {"images:0": np.zeros((1, 8, 8, 3), np.float32)})
+        (sub,) = runner.run(["sub:0"], {"images:0": np.ones((1, 8, 8, 3), np.float32)})
+    assert pooled.shape == (1, 4)
+    assert (sub == 1).all()  # 2 x - 1, not 5 x - 1
 
 
 @needs_zoo

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tfinspect.errors import UsageError
 from tfinspect.ir.tensors import Tensor
 from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift, scaled_kernel
+from tfinspect.verify.recurrent import Layer
 from tfinspect.verify.weights import WeightsReport, account
 
 RNG = np.random.default_rng(7)
@@ -175,3 +176,102 @@ def test_a_hundred_megabytes_take_seconds() -> None:
     found = weigh(source, target)
     assert len(found.permuted) == 12
     assert time.perf_counter() - started < 10
+
+
+def gates(array: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    parts = np.split(array, len(order), axis=-1)
+    return np.concatenate([parts[gate] for gate in order], axis=-1)
+
+
+def lstm(seed: int, size: int = 6, units: int = 10) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    shapes = {"kernel": (size, 4 * units), "state": (units, 4 * units), "bias": (4 * units,)}
+    return {f"{name}_{seed}": random.standard_normal(shape).astype("f4") for name, shape in shapes.items()}
+
+
+def as_onnx(*layers: dict[str, np.ndarray], order: tuple[int, ...] = (0, 3, 1, 2)) -> dict[str, np.ndarray]:
+    parts: dict[str, list[np.ndarray]] = {"W": [], "R": [], "B": []}
+    for layer in layers:
+        kernel, state, bias = layer.values()
+        parts["W"].append(gates(kernel, order).T)
+        parts["R"].append(gates(state, order).T)
+        parts["B"].append(np.concatenate((gates(bias, order), np.zeros_like(bias))))
+    return {name: np.ascontiguousarray(np.stack(blocks)) for name, blocks in parts.items()}
+
+
+LSTM = [Layer("LSTM", "W", "R", "B")]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("order", [(0, 3, 1, 2), (0, 3, 2, 1)])
+def test_gates_of_an_lstm_in_another_order(count: int, order: tuple[int, ...]) -> None:
+    layers = [lstm(seed) for seed in range(count)]
+    source = {name: array for layer in layers for name, array in layer.items()}
+    target = as_onnx(*layers, order=order)
+    found = weigh(source, target, recurrent=LSTM)
+    assert {a.name: a.sources for a in found.joined} == {
+        name: tuple(f"{kind}_{seed}" for seed in range(count))
+        for name, kind in (("W", "kernel"), ("R", "state"), ("B", "bias"))
+    }
+    assert found.complete
+    assert not found.unused
+    assert found.elements == sum(array.size for array in target.values())
+    assert not weigh(source, target).complete, "without the layer being declared"
+
+
+def test_one_kernel_for_input_and_state_and_a_number_for_the_forget_gate() -> None:
+    whole = RNG.standard_normal((16, 40)).astype("f4")
+    bias = RNG.standard_normal(40).astype("f4")
+    target = as_onnx({"k": whole[:6], "r": whole[6:], "b": bias}, order=(0, 3, 2, 1))
+    target["B"][0, 20:30] += np.float32(1.5)
+    found = weigh({"whole": whole, "bias": bias, "forget": np.float32(1.5)}, target, recurrent=LSTM)
+    assert {a.name: a.sources for a in found.joined} == {
+        "W": ("whole",), "R": ("whole",), "B": ("bias", "forget")
+    }  # fmt: skip
+    assert not weigh({"whole": whole, "bias": bias, "forget": np.float32(1.25)}, target, recurrent=LSTM).complete
+
+
+def test_both_directions_of_a_gru() -> None:
+    random = np.random.default_rng(4)
+    kernels = {f"k{d}": random.standard_normal((6, 27)).astype("f4") for d in range(2)}
+    biases = {f"b{d}": random.standard_normal((2, 27)).astype("f4") for d in range(2)}
+    target = {
+        "W": np.stack([k.T for k in kernels.values()]), "B": np.stack([b.reshape(-1) for b in biases.values()])
+    }  # fmt: skip
+    found = weigh({**kernels, **biases}, target, recurrent=[Layer("GRU", "W", "R", "B")])
+    assert [a.sources for a in found.joined] == [("k0", "k1"), ("b0", "b1")]
+    assert found.complete
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from("WRB"), st.integers(0, 10**6), st.integers(0, 31))
+def test_every_flipped_bit_of_a_recurrent_layer_is_wrong(name: str, place: int, bit: int) -> None:
+    layers = [lstm(0), lstm(1)]
+    source = {key: array for layer in layers for key, array in layer.items()}
+    target = as_onnx(*layers)
+    bits = target[name].reshape(-1).view("u4")
+    at = place % bits.size
+    bits[at] ^= np.uint32(1 << bit)
+    found = weigh(source, target, recurrent=LSTM)
+    assert not found.complete
+    (said,) = found.wrong
+    index = [int(i) for i in np.unravel_index(at, target[name].shape)]
+    assert said.startswith(f"`{name}` differs from `")
+    assert said.endswith(f"in 1 of {bits.size:,} elements, first at {index}")
+
+
+@pytest.mark.parametrize("fault", ["gates", "directions", "units", "halves"])
+def test_a_recurrent_layer_put_together_wrongly_is_not_accounted_for(fault: str) -> None:
+    layers = [lstm(0), lstm(1)]
+    source = {key: array for layer in layers for key, array in layer.items()}
+    target = as_onnx(*layers)
+    if fault == "gates":
+        target = as_onnx(*layers, order=(0, 1, 2, 3))
+    elif fault == "directions":  # of one kernel half of the rows
+        target["W"] = np.concatenate((target["W"][1:, :20], target["W"][:1, 20:]), axis=1).repeat(2, axis=0)
+    elif fault == "units":
+        target["W"] = target["W"][:, ::-1].copy()
+    else:
+        target["B"] = np.roll(target["B"], 40, axis=1)
+    found = weigh(source, target, recurrent=LSTM)
+    assert not found.complete

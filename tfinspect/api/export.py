@@ -86,6 +86,8 @@ class Candidate:
         pairs: which tensors of both belong together.
         weights: accounts for its weights; None where they are the same file's.
         stamp: writes into it what was proved about it; None where it has no room for that.
+        path: the file to publish, where what was written is a folder with more than that in it.
+        beside: names in that folder of the files that go beside it.
     """
 
     runner: Callable[[], Runner]
@@ -93,6 +95,8 @@ class Candidate:
     pairs: Sequence[Pair]
     weights: Callable[[], WeightsReport] | None = None
     stamp: Callable[[Report], None] | None = None
+    path: Path | None = None
+    beside: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ def publish_proved(
             longest_sum=proof.longest_sum(ready.graph),
         ) as truth,
     ):
-        with proof.named({staged: target}):
+        with proof.named({staged / target.name: target, staged: target}):
             with _atomic.output_errors(target):
                 candidate = write(staged, reference)
             with ThreadPoolExecutor(1, thread_name_prefix="tfinspect-weights") as other:
@@ -164,8 +168,22 @@ def publish_proved(
                 candidate.stamp(report)
         accepted = report.verdict is Verdict.PASS or terms.require == "written"
         place = target if accepted else target.with_name(target.name + ".rejected")
-        _atomic.publish(staged, place, force=terms.force or not accepted)
+        _publish(candidate, staged, place, force=terms.force or not accepted)
     return Published(place, accepted, replace(report, candidate=replace(report.candidate, path=str(place))))
+
+
+def _publish(candidate: Candidate, staged: Path, place: Path, *, force: bool) -> None:
+    """Move the result to its place, after the files it needs beside it: it never stands there without them."""
+    moved: list[Path] = []
+    try:
+        for name in candidate.beside:
+            _atomic.publish(staged / name, place.with_name(name), force=False)
+            moved.append(place.with_name(name))
+        _atomic.publish(candidate.path or staged, place, force=force)
+    except BaseException:
+        for file in moved:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def _answers(candidate: Candidate, target: Path) -> verify_run.Recording:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from tfinspect.surgery.strip_checks import strip_checks
 from tfinspect.surgery.strip_dropout import strip_dropout
 from tfinspect.verify import run as verify_run
 from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift
+from tfinspect.verify.recurrent import Layer
 from tfinspect.verify.weights import account
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def export_onnx(
     inputs_from: PathLike | None = None,
     require: Require = "pass",
     force: bool = False,
+    external_data: bool = False,
     phase: Callable[[str], AbstractContextManager[None]] = proof.silent,
 ) -> ExportReport:
     """Write a model as ONNX and prove that it computes the same.
@@ -118,6 +121,7 @@ def export_onnx(
         inputs_from: `.npy` or `.npz` with test inputs.
         require: "pass": without PASS the file is kept as `NAME.rejected`; "written": it is kept in any case.
         force: replace `output` if it exists.
+        external_data: keep large weights in a file beside `output` even where one file could hold everything.
         phase: called with what is being done; gives a context manager.
 
     Returns:
@@ -150,28 +154,30 @@ def export_onnx(
     conversions: list[Conversion] = []
 
     def write(staged: Path, reference: Reference) -> Candidate:
+        staged.mkdir()  # of its own: weights may need a file beside the model, under the name that the model knows
+        file = staged / target.name
         with phase("converting (TensorFlow and tf2onnx are loading)"):
             metadata = _metadata(found, ready, reference)
-            conversions.append(convert_graph(convertible, ready.outputs, staged, target, opset, metadata, found.path))
+            made = convert_graph(
+                convertible, ready.outputs, file, target, opset, metadata, found.path, external_data=external_data
+            )
+            conversions.append(made)
         with phase("checking the ONNX file"):
-            runtimes.check_onnx(staged)
-            written = onnx_format.read(staged)
+            runtimes.check_onnx(file)
+            written = onnx_format.read(file)
         return Candidate(
-            lambda: runtimes.onnx_model(staged),
+            lambda: runtimes.onnx_model(file),
             feeds,
             [_pair(ready, spec.ref, written) for spec in ready.outputs],
             lambda: _weights(convertible, written, reference),
-            lambda report: _stamp(report, staged, terms),
+            lambda report: _stamp(report, file, terms),
+            path=file,
+            beside=[] if made.external_data is None else [Path(made.external_data).name],
         )
 
-    try:
-        done = publish_proved(ready, target, feeds, write, terms, one_by_one=batch is not None)
-    except BaseException:
-        for conversion in conversions:
-            if conversion.external_data is not None:
-                Path(conversion.external_data).unlink(missing_ok=True)
-        raise
+    done = publish_proved(ready, target, feeds, write, terms, one_by_one=batch is not None)
     (conversion,) = conversions
+    data = None if conversion.external_data is None else done.place.with_name(Path(conversion.external_data).name)
     return ExportReport(
         str(done.place),
         done.accepted,
@@ -179,12 +185,13 @@ def export_onnx(
         convertible.inputs,
         ready.outputs,
         ready.settings,
-        (*convertible.notes, *_notes(ready), *fed),
+        (*convertible.notes, *_notes(ready), *fed, *([] if data is None else [f"its weights are in {data}"])),
         {
             "opset": conversion.opset,
             "ir_version": conversion.ir_version,
             "node_count": conversion.node_count,
-            "nbytes": done.place.stat().st_size,
+            "nbytes": sum(place.stat().st_size for place in (done.place, data) if place is not None),
+            "external_data": None if data is None else str(data),
             "convert_seconds": round(conversion.seconds, 2),
         },
     )
@@ -252,6 +259,8 @@ def convert_graph(
     opset: int | None,
     metadata: Mapping[str, str],
     source: str,
+    *,
+    external_data: bool = False,
 ) -> Conversion:
     """Convert a graph to ONNX.
 
@@ -263,13 +272,16 @@ def convert_graph(
         opset: of the file; None for what the converter knows best.
         metadata: goes into the file.
         source: what the graph is called in messages.
+        external_data: put the weights into a file beside `staged` even where one file could hold everything.
 
     Raises:
+        LimitError: what is left without the large weights is 2 GiB or more.
         UnsupportedOpsError: ONNX has no word for an op, which is named.
         RuntimeUnavailableError: the converter is not installed.
         RuntimeFailedError: it refused.
     """
-    with tempfile.TemporaryDirectory(prefix="tfinspect-") as folder:
+    scratch = _scratch(sum(tensor.nbytes for tensor in convertible.weights.values()), staged.parent)
+    with tempfile.TemporaryDirectory(prefix="tfinspect-", dir=scratch) as folder:
         graph, weights = Path(folder, "candidate.pb"), Path(folder, "weights")
         formats.write_graph(convertible.graph, graph)
         if convertible.weights:
@@ -284,9 +296,18 @@ def convert_graph(
             metadata=metadata,
             producer_version=__version__,
             external_data=_data_name(target),
+            force_external_data=external_data,
         )
         with proof.named({graph: source or "the graph"}), _hint_behind(convertible.graph):
             return runtimes.convert(request if opset is None else replace(request, opset=opset))
+
+
+def _scratch(nbytes: int, folder: Path) -> Path | None:
+    """Return where weights wait for the converter: with the output where the usual place is too small."""
+    try:
+        return None if shutil.disk_usage(tempfile.gettempdir()).free > 2 * nbytes else folder
+    except OSError:
+        return folder
 
 
 def _data_name(target: Path) -> str:
@@ -341,7 +362,12 @@ def _weights(convertible: Convertible, written: onnx_format.OnnxFile, reference:
         }
     )
     source = _constants(graph)
-    report = account(source, written.initializers, epsilons=epsilons)
+    recurrent = [
+        Layer(node.op, *(*node.inputs, "", "", "")[1:4])
+        for node in written.nodes
+        if node.op in {"LSTM", "GRU"} and not node.domain
+    ]
+    report = account(source, written.initializers, epsilons=epsilons, recurrent=recurrent)
     if not report.unaccounted:
         return report
     declared = {
@@ -350,7 +376,7 @@ def _weights(convertible: Convertible, written: onnx_format.OnnxFile, reference:
         if (name := f"{fold.biases}:0") in report.unaccounted and (biases := _folded_biases(fold, source)) is not None
     }
     source.update(_computed(graph, reference))
-    return account(source, written.initializers, folds=declared, epsilons=epsilons)
+    return account(source, written.initializers, folds=declared, epsilons=epsilons, recurrent=recurrent)
 
 
 def _folded_biases(fold: BatchNormFold, source: Mapping[str, Tensor]) -> Fold | None:

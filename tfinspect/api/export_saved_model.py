@@ -15,8 +15,10 @@ from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import prepare
 from tfinspect.api.recipe import ASSET_NAME as RECIPE_ASSET
 from tfinspect.api.recipe import carried, format_recipe
-from tfinspect.formats import _atomic, saved_model
+from tfinspect.errors import counted
+from tfinspect.formats import _atomic, graphdef, saved_model
 from tfinspect.ir.signature import Signature
+from tfinspect.surgery.hold_apart import hold_apart
 from tfinspect.surgery.modernize import modernize
 from tfinspect.verify.run import Pair
 
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
     from tfinspect.api.prepare import Prepared
     from tfinspect.api.proof import Reference
     from tfinspect.ir.graph import Graph
-    from tfinspect.ir.model import Model
+    from tfinspect.ir.model import Model, Saver
     from tfinspect.ir.signature import TensorSpec
+    from tfinspect.ir.tensors import Tensor
 
 SIGNATURE = "serving_default"
+_LARGE_NBYTES = (65_536, 1024)  # of a weight that becomes a variable
 _METHOD = "tensorflow/serving/predict"
 
 
@@ -47,6 +51,7 @@ def export_saved_model(
     inputs_from: PathLike | None = None,
     require: Require = "pass",
     force: bool = False,
+    graph_limit: int = graphdef.MAX_NBYTES,
     phase: Callable[[str], AbstractContextManager[None]] = proof.silent,
 ) -> ExportReport:
     """Write a model as a SavedModel with a `serving_default` signature, and prove that it computes the same.
@@ -66,13 +71,14 @@ def export_saved_model(
         inputs_from: `.npy` or `.npz` with test inputs.
         require: "pass" or "written".
         force: replace `output` if it exists.
+        graph_limit: bytes that one graph file may take; where the weights take more, they become variables.
         phase: called with what is being done; gives a context manager.
 
     Raises:
         RuntimeUnavailableError: TensorFlow, which checks the result, is not installed.
         RuntimeFailedError: it refused.
         OutputExistsError: the folder exists and `force` is not set.
-        LimitError: the graph is 2 GiB or more.
+        LimitError: the graph is 2 GiB or more without its large weights.
         UsageError, InputError, SurgeryError: as `prepare`.
     """
     found = open_graph(model)
@@ -83,6 +89,13 @@ def export_saved_model(
     with phase("reading the graph"):
         ready = prepare(found, inputs=inputs, outputs=outputs, settings=settings)
         graph, notes = modernize(ready.graph)
+        variables: dict[str, Tensor] = {}
+        saver = None
+        if not graphdef.fits(graph, graph_limit):
+            graph, variables, saver = _held_apart(graph, graph_limit)
+            notes.append(
+                f"made {counted(len(variables), 'weight')} variables: a graph file ends at {graph_limit:,} bytes"
+            )
     taken = [replace(spec, ref=ready.held[spec.ref]) for spec in ready.inputs]
     signature = Signature(SIGNATURE, keyed(taken), keyed(ready.outputs), _METHOD)
     labels = labels_beside(found.path) if found.path else ()
@@ -96,7 +109,7 @@ def export_saved_model(
 
     def write(staged: Path, _: Reference) -> Candidate:
         with phase("writing the SavedModel"):
-            saved_model.write(graph, staged, signature=signature, assets=assets)
+            saved_model.write(graph, staged, signature=signature, assets=assets, variables=variables, saver=saver)
         return Candidate(
             lambda: runtimes.tensorflow_saved_model(staged),
             [{keys[name]: value for name, value in feed.items()} for feed in feeds],
@@ -114,6 +127,15 @@ def export_saved_model(
         (*notes, *ready.notes, *(f"fixed {setting}" for setting in ready.settings), *fed),
         {"signature": SIGNATURE, "nbytes": sum(p.stat().st_size for p in done.place.rglob("*") if p.is_file())},
     )
+
+
+def _held_apart(graph: Graph, limit: int) -> tuple[Graph, dict[str, Tensor], Saver | None]:
+    """Make variables of large constants, of smaller ones too where that is not enough."""
+    for least in _LARGE_NBYTES:
+        found = hold_apart(graph, least)
+        if graphdef.fits(found[0], limit):
+            break
+    return found
 
 
 def _pair(ready: Prepared, spec: TensorSpec) -> Pair:

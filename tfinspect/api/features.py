@@ -13,73 +13,41 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tfinspect import __version__, runtimes
 from tfinspect.api import check_features, proof
-from tfinspect.api.check_features import Agreement, PhotoReference
-from tfinspect.api.trunk import DYNAMIC, Runtime, Trunk, job_of, onnx_trunk, open_trunk, tensorflow_trunk
-from tfinspect.errors import (
-    InputError,
-    LimitError,
-    RuntimeFailedError,
-    TfinspectError,
-    UnsupportedOpsError,
-    UsageError,
-    counted,
-)
+from tfinspect.api.engine import DEFAULT_BATCH, cache_folder, open_engine
+from tfinspect.api.image_list import list_images
+from tfinspect.api.trunk import Runtime, Trunk, open_trunk
+from tfinspect.errors import InputError, LimitError, TfinspectError, UsageError, counted
 from tfinspect.formats import _atomic
 from tfinspect.formats import features as features_format
 from tfinspect.ir.features import SPLITS
 from tfinspect.learn.cache import FeatureCache
 from tfinspect.learn.extract import Progress, extract
 from tfinspect.learn.images import decode
-from tfinspect.learn.label_table import read_label_table
 from tfinspect.learn.remote import Place
-from tfinspect.learn.split import splits
-from tfinspect.learn.worker import GraphWorker, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy.typing as npt
 
+    from tfinspect.api.check_features import Agreement
+    from tfinspect.api.engine import Engine
     from tfinspect.api.features_ray import RayExtraction, RayWorker
+    from tfinspect.api.image_list import Images
     from tfinspect.api.load import PathLike
     from tfinspect.ir.features import Split
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
-    from tfinspect.ir.runner import Runner
-    from tfinspect.learn.extract import Computer, Extraction
-    from tfinspect.learn.images import ImageFile
+    from tfinspect.learn.extract import Extraction
     from tfinspect.learn.job import Job
     from tfinspect.learn.worker import Failure
 
-__all__ = ["DEFAULT_BATCH", "Engine", "FeaturesReport", "Images", "Progress", "features", "list_images", "open_engine"]
+__all__ = ["FeaturesReport", "Progress", "features"]
 
 EngineName = Literal["local", "ray"]
-DEFAULT_BATCH: Final = 32
 _CHECKED_IMAGES: Final = 6
-_FEW_IMAGES: Final = 2
 _NO_PROGRESS: Final[Callable[[Progress], None]] = lambda _: None  # noqa: E731
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """The photos that features are wanted of.
-
-    Attributes:
-        place: where they stand.
-        files: the images.
-        classes: names of the classes, or of the quantities.
-        labels: one row an image, as `ir.features.Features.labels`.
-        split: part each image belongs to.
-        warnings: what may not be as it was meant.
-    """
-
-    place: Place
-    files: tuple[ImageFile, ...]
-    classes: tuple[str, ...]
-    labels: npt.NDArray[Any]
-    split: tuple[Split, ...]
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +65,7 @@ class FeaturesReport:
         splits: images by part.
         made: what is written into the file about how it was made.
         agreement: how the features compare with TensorFlow's; None where TensorFlow itself computed them.
-        seconds: wall time of reading, decoding and computing.
+        seconds: wall time of reading, decoding and computing, once the runtime was loaded.
         warnings: what may not be as it was meant.
         notes: what was concluded, in words.
         engine: `local` or `ray`.
@@ -124,86 +92,6 @@ class FeaturesReport:
     def accepted(self) -> bool:
         """Whether the features are TensorFlow's."""
         return self.agreement is None or self.agreement.passed
-
-
-def cache_folder(given: PathLike | None = None) -> Path:
-    """Return where features and converted trunks are kept."""
-    if given is not None:
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(home if Path(home).is_absolute() else Path.home() / ".cache", "tfinspect")
-
-
-def list_images(
-    folder: PathLike,
-    *,
-    labels: PathLike | None = None,
-    limit: int | None = None,
-    validation: float = 0.1,
-    test: float = 0.1,
-    split_seed: str = "",
-) -> Images:
-    """List the photos of a folder with one sub-folder a class, or those that a table of labels names.
-
-    Args:
-        folder: the folder, or the fsspec URL of one.
-        labels: a table; see `learn.label_table`.
-        limit: take this many, spread over the classes.
-        validation: share of images that the training is watched on.
-        test: share of images that the result is judged on.
-        split_seed: another text gives another split.
-
-    Raises:
-        FileMissingError: folder or table is not there.
-        InputError: the table is damaged.
-        UsageError: there are no images, or of one class only; shares or limit make no sense.
-    """
-    import numpy as np
-
-    warnings: list[str] = []
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit} leaves no images")
-    place = Place(folder)
-    if labels is not None:
-        if place.remote:
-            raise UsageError(f"a table of labels goes with a folder on this machine, not with {place.path}")
-        table = read_label_table(labels, place.path)
-        files, classes, values = table.files, table.classes, table.labels
-        chosen = list(range(len(files)))[:limit]
-    else:
-        found = place.folder()
-        files, classes = found.files, found.classes
-        values = np.array([file.label for file in files], np.int64)
-        warnings += [] if place.remote else _empty_classes(found.path, classes)
-        if found.ignored:
-            warnings.append(f"{counted(len(found.ignored), 'file')} left out, no images by name: {found.ignored[0]}")
-        chosen = _spread(files, limit)
-        count = Counter(files[i].label for i in chosen)
-        warnings += [
-            f"class `{name}` has {counted(count[label], 'image')}; that is too few to learn from and to test on"
-            for label, name in enumerate(classes)
-            if 0 < count[label] <= _FEW_IMAGES
-        ]
-    taken = tuple(files[i] for i in chosen)
-    split = splits([file.name for file in taken], validation=validation, test=test, salt=split_seed)
-    return Images(place, taken, classes, values[chosen], split, tuple(warnings))
-
-
-def _empty_classes(folder: str, classes: Sequence[str]) -> list[str]:
-    subs = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    return [f"class folder `{name}` has no images" for name in subs if name not in classes]
-
-
-def _spread(files: Sequence[ImageFile], limit: int | None) -> list[int]:
-    """Return which images to take: all, or `limit` of them, of each class the same number where there are enough."""
-    if limit is None or limit >= len(files):
-        return list(range(len(files)))
-    seen: Counter[int] = Counter()
-    ranks = []
-    for i, file in enumerate(files):
-        ranks.append((seen[file.label], i))
-        seen[file.label] += 1
-    return sorted(i for _, i in sorted(ranks)[:limit])
 
 
 def features(
@@ -312,7 +200,7 @@ def features(
                 done = _over_ray(images, kept, opened.worker.job, workers, progress)
         else:
             done = extract(images.files, kept, opened.worker, workers=workers or os.cpu_count() or 1, progress=progress)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start - done.loading
         _refuse_nothing(images, done)
         report = _report(images, trunk, opened, done, agreement, seconds, kept.width)
         write(images, done, kept, report.made, output, force=force)
@@ -350,76 +238,6 @@ def _refuse_by_itself(trunk: Trunk, engine: EngineName) -> None:
 
 def _scratch() -> AbstractContextManager[str]:
     return tempfile.TemporaryDirectory(prefix="tfinspect-")
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A trunk on a runtime.
-
-    Attributes:
-        worker: prepares images and computes their features.
-        runtime: which runtime it came to be.
-        folder: where its features are kept.
-        agreement: what was found out before about how it compares with TensorFlow.
-        checked: whether there is something to compare: TensorFlow on the model as it was found is the reference itself.
-        notes: what was concluded, in words.
-    """
-
-    worker: Computer
-    runtime: Runtime
-    folder: Path
-    agreement: Agreement | None
-    checked: bool
-    notes: tuple[str, ...] = ()
-
-
-@contextlib.contextmanager
-def open_engine(
-    trunk: Trunk,
-    root: Path,
-    *,
-    runtime: Runtime = "onnxruntime",
-    batch: int = DEFAULT_BATCH,
-    phase: Callable[[str], AbstractContextManager[None]] = proof.silent,
-) -> Iterator[Engine]:
-    """Put a trunk onto a runtime.
-
-    Args:
-        trunk: what to compute.
-        root: folder of caches; the converted trunk is kept there.
-        runtime: what is to compute; where it cannot, TensorFlow does, and that is noted.
-        batch: images computed together.
-        phase: called with what is being done.
-
-    Raises:
-        RuntimeUnavailableError, RuntimeFailedError: it is not installed, or refused.
-        OutputError: the folder cannot be written.
-    """
-    if trunk.recipe is None:
-        with proof.reference_of(trunk.model) as reference, reference.runner() as runner:
-            photos = PhotoReference(trunk, runner)
-            job = job_of(trunk, reference.path)
-            folder = root / "features" / trunk.key("tensorflow")
-            yield Engine(GraphWorker(job, photos.on_file), "tensorflow", folder, None, checked=False)
-        return
-    notes: list[str] = []
-    found: Job | None = None
-    if runtime == "onnxruntime":
-        try:
-            found = onnx_trunk(trunk, root / "trunks", phase=phase)
-        except (UnsupportedOpsError, RuntimeFailedError) as error:
-            runtime = "tensorflow"
-            notes.append(f"TensorFlow computes the features, because {error.message}")
-    job = tensorflow_trunk(trunk, root / "trunks") if found is None else found
-    job = replace(job, batch=1 if trunk.batch != DYNAMIC else batch)
-    make = runtimes.onnx_model if runtime == "onnxruntime" else runtimes.tensorflow_graph
-    folder = root / "features" / trunk.key(runtime)
-    worker = Worker(job, _run(make(job.model), job))
-    yield Engine(worker, runtime, folder, check_features.remembered(folder), checked=True, notes=tuple(notes))
-
-
-def _run(runner: Runner, job: Job) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-    return lambda values: runner.run([job.output], {job.input: values}, variant="shared")[0]
 
 
 def _compare(images: Images, trunk: Trunk, engine: Engine) -> Agreement | None:

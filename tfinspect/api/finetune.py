@@ -13,6 +13,7 @@ from tfinspect import formats, runtimes
 from tfinspect.api import proof
 from tfinspect.api.finetune_checkpoints import Checkpoints
 from tfinspect.api.finetune_photos import Album, check_classes, gather
+from tfinspect.api.finetune_task import chosen_layers, task_of
 from tfinspect.api.graft import Grafted, graft_model, read_head
 from tfinspect.api.labels import labels_path, read_labels
 from tfinspect.api.recipe import format_recipe, recipe_path
@@ -23,14 +24,14 @@ from tfinspect.formats import _atomic
 from tfinspect.ir.features import SPLITS, Features
 from tfinspect.ir.head import DenseHead, DenseLayer
 from tfinspect.ir.tensors import Tensor
-from tfinspect.ir.trainer import Task, head_name
+from tfinspect.ir.trainer import head_name
 from tfinspect.learn import dense
 from tfinspect.learn.finetune import Epoch, Settings, logits_of, run
 from tfinspect.learn.images import image_folder
 from tfinspect.learn.metrics import evaluate
 from tfinspect.learn.regime import regime
 from tfinspect.learn.split import splits
-from tfinspect.surgery.trainable import rates, with_values
+from tfinspect.surgery.trainable import with_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from tfinspect.ir.graph import Graph
     from tfinspect.ir.model import Model
     from tfinspect.ir.signature import TensorSpec
-    from tfinspect.ir.trainer import Trainer
+    from tfinspect.ir.trainer import Task, Trainer
     from tfinspect.learn.preprocess import Recipe
     from tfinspect.learn.regime import Regime
 
@@ -127,6 +128,7 @@ def finetune(
     test: float = 0.1,
     split_seed: str = "",
     split: Callable[[str], Split] | None = None,
+    inputs: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
@@ -148,13 +150,14 @@ def finetune(
         output: the `.pb` to write.
         bottleneck: tensor of the trunk that the head takes.
         head: `.npz` to start from; None: one is trained on the trunk's features first.
-        layers: which are trained; None: all.
+        layers: which are trained; None: those that `LEAST_FACTOR` leaves.
         settings: how.
         checkpoints: folder for what a killed training goes on from; None: a hidden one that is removed at the end.
         validation: share of photos that training is watched on.
         test: share of photos that the result is judged on.
         split_seed: another text gives another split.
         split: says of a photo's name which part it belongs to, instead of the three above.
+        inputs: the tensor that takes images, optionally with its shape; the written graph starts there.
         size: (height, width) of images.
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
@@ -184,8 +187,10 @@ def finetune(
     trained = {photos.classes[f.label] for f, part in zip(photos.files, parts, strict=True) if part == "train"}
     check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
-        trunk = open_trunk(graph, bottleneck, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings)
-        chosen = layers.of(trunk.graph, trunk.parameters)
+        trunk = open_trunk(
+            graph, bottleneck, inputs=inputs, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings
+        )
+        chosen = chosen_layers(layers, trunk, settings, tell.note)
     start = _start_head(head, trunk)
     classes = _class_order(photos.classes, wanted or (() if start is None else start.labels), start)
     shapes = [(layer.units, layer.activation) for layer in start.layers] if start is not None else [(len(classes), "")]
@@ -193,7 +198,7 @@ def finetune(
     with tempfile.TemporaryDirectory(prefix="tfinspect-") as scratch:
         file = Path(scratch, "trunk.pb")
         formats.write_graph(trunk.graph, file)
-        task = _task(trunk, chosen, settings, shapes, file)
+        task = task_of(trunk, chosen, settings, shapes, file)
         for note in trunk.notes:
             tell.note(note)
         with tell.phase("starting TensorFlow"):
@@ -203,7 +208,7 @@ def finetune(
                 photos, classes, trunk.entry, trainer.features, settings, parts=parts, listeners=tell
             )  # fmt: skip
             found = regime(album.features, where=str(folder), seed=settings.seed)
-            tell.note(f"{found.name}: {found.advice}")
+            tell.note(f"{found.name}: {found.why}; {found.advice}")
             if start is None:
                 with tell.phase("training a head on the features"):
                     start = train_head(album.features, where=str(folder)).head
@@ -328,26 +333,6 @@ def _blank(width: int, classes: int) -> DenseHead:
 
     weights, biases = np.zeros((width, classes), np.float32), np.zeros(classes, np.float32)
     return DenseHead((DenseLayer(Tensor.of(weights), Tensor.of(biases), "softmax"),))
-
-
-def _task(
-    trunk: OpenTrunk, chosen: Sequence[str], settings: Settings, shapes: Sequence[tuple[int, str]], file: Path
-) -> Task:
-    by_name = {t.name: t for t in trunk.parameters.trainable}
-    deepest = max((by_name[name].depth for name in chosen), default=-1)
-    norms = [n for n in trunk.parameters.norms if n.depth <= deepest] if settings.batch_norm == "updated" else []
-    return Task(
-        str(file),
-        str(trunk.start),
-        str(trunk.bottleneck),
-        rates(trunk.parameters, chosen, settings.decay),
-        [name for name in chosen if by_name[name].decays],
-        norms,
-        [*((units, activation) for units, activation in shapes[:-1]), (shapes[-1][0], "linear")],
-        settings.optimizer,
-        settings.l2,
-        seed=settings.seed,
-    )
 
 
 def _head_values(head: DenseHead) -> dict[str, Array]:

@@ -190,7 +190,7 @@ def plan_model(
     )
     ledger = matched.ledger(ready.graph, outputs, ready.values)
     try:
-        folded, report = fold_variables(ready.graph, ledger.checkpoint, outputs, keys=matched.keys, load=load)
+        folded, report = fold_variables(ready.graph, ledger.checkpoint, outputs, keys=ledger.keys, load=load)
         ledger.check_readable(report.restored)
         done = after_folding(folded, outputs, whole, keep_training=options.keep_training)
         refuse(done.refusals)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,12 +69,21 @@ def read_head(path: PathLike, *, scope: str | None = None) -> Head:
 
     Raises:
         InputError: the file cannot be read.
+        WrongKindError: it is a file of features.
         UsageError: of a graph it is not clear which placeholder is the input.
     """
-    if formats.identify(path).name == "head_npz":
+    row = formats.identify(path)
+    if row.name == "head_npz":
         from tfinspect.formats import heads
 
         return heads.read(path)
+    if row.name == "features_npz":
+        name = os.fspath(path)
+        raise WrongKindError(
+            f"{name} is {row.a_title}, not a head",
+            hint=f"train one on it: tfinspect train-head {shlex.quote(name)} -o head.npz",
+            evidence={"path": name, "format": row.name},
+        )
     model = open_graph(path)
     graph = model_graph(model)
     ends = _head_outputs(model, scope)

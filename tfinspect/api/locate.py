@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from tfinspect.ir.signature import Signature
 
 DEFAULT_SIGNATURE = "serving_default"
+_OF_HUB = "default"
 INIT = "__saved_model_init_op"
 
 
 def signature_of(model: Model) -> Signature | None:
     """Return the signature that is meant where none was named: the default one, or the only one."""
-    found = [one for name, one in model.signatures.items() if name != INIT]
-    return found[0] if len(found) == 1 else model.signatures.get(DEFAULT_SIGNATURE)
+    found = {name: one for name, one in model.signatures.items() if name != INIT}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return found.get(DEFAULT_SIGNATURE) or found.get(_OF_HUB)
 
 
 def tensor_of(model: Model, text: str) -> TensorRef:

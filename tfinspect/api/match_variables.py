@@ -22,6 +22,7 @@ from tfinspect.surgery.batch_statistics import batch_dependent
 from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
 from tfinspect.surgery.given_values import fitted, with_values
 from tfinspect.surgery.moving_averages import moving_averages
+from tfinspect.surgery.object_paths import found_elsewhere
 from tfinspect.surgery.prune import prune
 from tfinspect.surgery.reconcile import VARIABLES, saver_keys, variable_keys
 from tfinspect.surgery.reconciliation import BAD, Row, reconciled, suggested
@@ -74,9 +75,11 @@ class Matched:
         read = {ref.name for node in needed.nodes if node.op not in _INITIALIZED for ref in node.data_inputs}
         read |= {ref.name for ref in outputs}
         variables = [node for node in graph.nodes if node.op in VARIABLES and node.name in self.keys]
-        checkpoint = with_values(self.checkpoint, variables, self.keys, values)
-        checkpoint, changed = fitted(checkpoint, variables, self.keys, self.named)
-        return Ledger(self, checkpoint, [n for n in variables if n.name in read], set(values), set(changed))
+        mattering = [node for node in variables if node.name in read]
+        keys = {**self.keys, **found_elsewhere(self.keys, mattering, self.checkpoint.variables)}
+        checkpoint = with_values(self.checkpoint, variables, keys, values)
+        checkpoint, changed = fitted(checkpoint, variables, keys, self.named)
+        return Ledger(replace(self, keys=keys), checkpoint, mattering, set(values), set(changed))
 
 
 def match_variables(
@@ -144,6 +147,11 @@ class Ledger:
         self._given = given
         self._changed = changed
         self._unreadable: dict[str, InputError] = {}
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """The checkpoint key of each variable of the graph."""
+        return self._matched.keys
 
     def rows(self, restored: Mapping[str, str] | None = None) -> tuple[Row, ...]:
         """Return the table; only of the variables that were restored, where that is known."""

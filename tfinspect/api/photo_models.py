@@ -15,7 +15,7 @@ from tfinspect.api.load import open_for_images
 from tfinspect.api.locate import DEFAULT_SIGNATURE
 from tfinspect.api.prepare import prepare
 from tfinspect.api.recipe import METADATA_KEY as RECIPE_KEY
-from tfinspect.api.recipe import carried, image_entry, input_recipe, parse_recipe, recipe_beside
+from tfinspect.api.recipe import carried, image_entry, input_recipe, is_hub, parse_recipe, recipe_beside
 from tfinspect.errors import NameNotFoundError, UsageError
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import parse_shaped
@@ -225,7 +225,9 @@ def _saved_model(path: str, wishes: Wishes) -> PhotoModel:
             _refuse_text(model.graph, word)
         way = _bytes(word, spec.shape, wishes)
     elif model.graph is not None and spec.ref.name in model.graph and len(spec.shape or ()) in (0, _IMAGE):
-        entry = image_entry(model.graph, (), inputs=[spec.ref], recorded=recorded, **wishes.recipe_words())
+        entry = image_entry(
+            model.graph, (), inputs=[spec.ref], recorded=recorded, from_hub=is_hub(model), **wishes.recipe_words()
+        )
         way = _entered(entry, word, spec.shape)
     else:
         way = _values(word, spec.dtype, spec.shape, wishes, recorded)

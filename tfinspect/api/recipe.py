@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.api.labels import asset, folder_of, is_folder, text_of
-from tfinspect.api.usual_pixels import UNKNOWN, usual
+from tfinspect.api.usual_pixels import HUB, UNKNOWN, usual
 from tfinspect.errors import InputError, LimitError, UsageError
 from tfinspect.formats import _atomic
 from tfinspect.ir.dtypes import DType
@@ -66,6 +66,7 @@ def image_entry(
     scale: Sequence[float] | None = None,
     bgr: bool | None = None,
     recorded: Recipe | None = None,
+    from_hub: bool = False,
 ) -> ImageEntry:
     """Find where photos enter a graph and what must be done to them before.
 
@@ -82,6 +83,7 @@ def image_entry(
         scale: what the difference is multiplied by, likewise.
         bgr: whether blue comes first.
         recorded: recipe kept with the model.
+        from_hub: whether it is a module of TensorFlow Hub; see `is_hub`.
 
     Raises:
         UsageError: no input takes images, or their size is neither known nor given.
@@ -94,7 +96,7 @@ def image_entry(
             return _behind_decoder(types, decoder, done, size)
     start = inputs[0] if inputs else _image_input(graph, types, outputs)
     known = types.type_of(start)
-    known_as = usual(graph)
+    known_as = HUB if from_hub else usual(graph)
     recipe = input_recipe(
         str(start),
         known.dtype,
@@ -155,7 +157,8 @@ def input_recipe(
             )
         recipe = replace(recorded, size=found)
     elif dtype is DType.UINT8 or (inside is not None and (inside.mean != (0.0,) or inside.scale != (1.0,))):
-        recipe = Recipe(found, channels=channels, origin="graph")  # the graph scales by itself
+        by = HUB.scale if dtype is not DType.UINT8 and inside is not None and _takes_shares(inside) else (1.0,)
+        recipe = Recipe(found, scale=by, channels=channels, origin="graph")  # the graph scales by itself
     else:
         way = known_as if len(known_as.mean) in (1, channels) else UNKNOWN
         recipe = Recipe(found, mean=way.mean, scale=way.scale, channels=channels, bgr=way.bgr, origin="assumed")
@@ -168,6 +171,16 @@ def input_recipe(
             origin="given",
         )
     return recipe
+
+
+def _takes_shares(inside: Preprocessing) -> bool:
+    """Whether what a graph does to its input shows that it takes pixels from 0 to 1, not to 255: x * 2 - 1, say."""
+    return all(0 <= mean <= 1 for mean in inside.mean) and all(abs(scale) >= 1 for scale in inside.scale)
+
+
+def is_hub(model: Model) -> bool:
+    """Whether a model is a module of TensorFlow Hub of the first kind."""
+    return model.facts.get("hub", "").startswith("TF1")
 
 
 def carried(
@@ -191,7 +204,7 @@ def carried(
     if model.graph is None:
         return recorded
     try:
-        entry = image_entry(model.graph, outputs, recorded=recorded)
+        entry = image_entry(model.graph, outputs, recorded=recorded, from_hub=is_hub(model))
     except (UsageError, LimitError):
         return None  # it takes no images, or does not say of which size
     if entry.decoder is not None and entry.decoder.contents in inputs:

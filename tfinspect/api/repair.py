@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfinspect.errors import SurgeryError, UsageError
 from tfinspect.ir.refs import TensorRef, split_input
 from tfinspect.surgery._edges import colocations
-from tfinspect.surgery.batch_statistics import batch_dependent, uses_moving_statistics
+from tfinspect.surgery.batch_statistics import batch_dependent, shaped_from, uses_moving_statistics
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.vocabulary import current_vocabulary
@@ -34,7 +34,7 @@ __all__ = [
     "Repair", "Repaired", "after_folding", "before_folding", "plain_whole", "random_nodes", "refuse", "summary",
     "with_plain_names",
 ]  # fmt: skip
-_CONDITIONALS = SWITCHES | {"If", "StatelessIf"}
+_CONDITIONALS = SWITCHES | {"If", "StatelessIf", "Select", "SelectV2"}
 _MOST_ROUNDS = 64  # conditionals within functions within conditionals
 
 
@@ -87,11 +87,12 @@ def before_folding(
         UsageError: a setting or a tensor is not there.
         InvalidGraphError: a node that is needed has an input that is not in the graph.
     """
-    roots = [*outputs, *_roots(whole, saver, kept, initializers)]
+    feeds = list(starts) or _typed(whole, pipeline_ends(whole, outputs))
+    needed = prune(whole, outputs, feeds)
+    roots = [*outputs, *_roots(whole, needed, saver, kept, initializers)]
     feeds = list(starts) or _typed(whole, pipeline_ends(whole, roots))
     chosen = _chosen(whole, feeds, settings)
     graph = prune(whole, roots, feeds)
-    needed = prune(whole, outputs, feeds)
     repairs = [
         Repair("pipeline", name, f"{whole.by_name[ref.name].op} {ref}")
         for ref in ([] if starts else feeds)
@@ -139,11 +140,19 @@ def _chosen(whole: Graph, feeds: Sequence[TensorRef], settings: Sequence[str]) -
     return chosen
 
 
-def _roots(whole: Graph, saver: Saver | None, kept: Iterable[Average], initializers: Iterable[str]) -> list[TensorRef]:
-    names = [] if saver is None else [split_input(saver.restore_op)[0]]
-    names += initializers
-    names += [average.variable for average in kept]
-    return [TensorRef(name) for name in dict.fromkeys(names) if name in whole]
+def _roots(
+    whole: Graph, needed: Graph, saver: Saver | None, kept: Iterable[Average], initializers: Iterable[str]
+) -> list[TensorRef]:
+    """Return what is kept besides the outputs.
+
+    That is the nodes which restore and initialise, and averages of what the outputs are computed from.
+    """
+    roots = [] if saver is None else [TensorRef(split_input(saver.restore_op)[0])]
+    roots += map(TensorRef, initializers)
+    for average in kept:
+        if any(ref.name in needed for ref in shaped_from(whole, average.value)):
+            roots += [TensorRef(average.variable), average.value]
+    return [ref for ref in dict.fromkeys(roots) if ref.name in whole]
 
 
 def _folded(graph: Graph) -> tuple[Graph, list[Repair]]:

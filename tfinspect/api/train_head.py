@@ -96,7 +96,7 @@ def _read(path: PathLike) -> Features:
     row = formats.identify(path)
     if row.name != "features_npz":
         raise WrongKindError(
-            f"{os.fspath(path)} is {row.title}, not a file of features",
+            f"{os.fspath(path)} is {row.a_title}, not a file of features",
             hint="make one: tfinspect features GRAPH FOLDER --bottleneck T -o F.npz",
             evidence={"path": os.fspath(path), "format": row.name},
         )

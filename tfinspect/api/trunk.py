@@ -17,7 +17,7 @@ from tfinspect.api.export_onnx import convert_graph, convertible_graph
 from tfinspect.api.load import PathLike, open_for_images
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import Prepared, model_graph, prepare
-from tfinspect.api.recipe import image_entry, recipe_beside
+from tfinspect.api.recipe import image_entry, is_hub, recipe_beside
 from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import UnsupportedOpsError, UsageError
 from tfinspect.formats import _atomic, graphdef
@@ -140,6 +140,7 @@ def open_trunk(
         scale=scale,
         bgr=bgr,
         recorded=recipe_beside(model.path) if model.path and not starts else None,
+        from_hub=is_hub(model),
     )
     recipe = entry.recipe
     shape = (1, *(recipe.size or (None, None)), recipe.channels)

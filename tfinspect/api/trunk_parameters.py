@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tfinspect.api.load import open_for_images
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import fold, model_graph, prepare
-from tfinspect.api.recipe import image_entry, recipe_beside
+from tfinspect.api.recipe import image_entry, is_hub, recipe_beside
 from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import IncompatibleGraftError, UsageError
 from tfinspect.ir.refs import TensorRef
@@ -108,6 +108,7 @@ def open_trunk(
     path: PathLike | Graph | Model,
     bottleneck: str,
     *,
+    inputs: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     scale: Sequence[float] | None = None,
@@ -119,6 +120,7 @@ def open_trunk(
     Args:
         path: a graph, or anything `open_graph` opens.
         bottleneck: tensor a head takes, or the key of a signature's output.
+        inputs: the tensor that takes images, optionally with its shape; none: what the graph itself says.
         size: (height, width) of images, where the graph does not say.
         mean: what is subtracted from each pixel.
         scale: what the difference is multiplied by.
@@ -132,29 +134,38 @@ def open_trunk(
     """
     found, ref = locate(open_for_images(path, size), bottleneck)
     check_ref(model_graph(found), ref)
+    recorded = recipe_beside(found.path) if found.path and not inputs else None
+    notes = list[str]()
+    if inputs:
+        if len(inputs) > 1:
+            raise UsageError("images enter at one tensor; --inputs is given several times")
+        begun = prepare(found, inputs=inputs, outputs=[str(ref)], settings=settings)
+        notes, settings = [f"fixed {setting}" for setting in begun.settings], ()
+        found = replace(found, graph=begun.graph, checkpoint=None)
     folded = fold(found, [ref])
     model = replace(found, graph=folded, checkpoint=None)
     whole = prepare(model, outputs=[str(ref)], settings=settings)
-    recorded = recipe_beside(found.path) if found.path else None
-    place = image_entry(whole.graph, [ref], size=size, mean=mean, scale=scale, bgr=bgr, recorded=recorded)
+    place = image_entry(
+        whole.graph, [ref], size=size, mean=mean, scale=scale, bgr=bgr, recorded=recorded, from_hub=is_hub(found)
+    )
     if place.recipe.size is None:
         raise UsageError("the graph takes images of any size, and a batch needs one", hint="--size HEIGHTxWIDTH")
     ready = prepare(model, inputs=[str(place.ready)], outputs=[str(ref)], settings=settings)
     graph, _ = modernize(ready.graph)
-    graph, inputs = set_batch(graph, ready.inputs, "dynamic")
-    if len(inputs) != 1:
-        others = [spec.name for spec in inputs if spec.ref != ready.held.get(place.ready)]
+    graph, taken = set_batch(graph, ready.inputs, "dynamic")
+    if len(taken) != 1:
+        others = [spec.name for spec in taken if spec.ref != ready.held.get(place.ready)]
         raise UsageError(
             f"`{ref}` needs more than images: `{others[0]}`",
             hint=f"fix it: --set {others[0]}=VALUE",
             details=others[1:],
         )
-    start = inputs[0].ref
+    start = taken[0].ref
     kind = TensorTypes(graph).type_of(ref)
     parameters = find_parameters(graph, [start], [ref])
     own = {node.name for node in folded.nodes}  # what modernising added is no weight of the model
     parameters = replace(parameters, trainable=tuple(t for t in parameters.trainable if t.name in own))
-    notes = [f"fixed {setting}" for setting in ready.settings]
+    notes += [f"fixed {setting}" for setting in ready.settings]
     if place.recipe.origin == "assumed":
         notes.append(assumption(place.recipe, place.network))
     decoder = None if place.decoder is None else whole.graph.node(place.decoder.ref.name)

@@ -36,6 +36,8 @@ _HALF_RANGE: Final = (127.5,)
 _FACTOR: Final = (1 / 127.5,)
 UNKNOWN: Final = Usual("", _HALF_RANGE, _FACTOR)
 """Most networks of TensorFlow take pixels from -1 to 1."""
+HUB: Final = Usual("modules of TensorFlow Hub", (0.0,), (1 / 255,))
+"""Their signatures for images ask for pixels from 0 to 1."""
 _CAFFE: Final = Usual("networks from Caffe", (103.939, 116.779, 123.68), (1.0,), bgr=True, size=(224, 224))
 _CAFFE_LAYERS: Final = (
     ("block1_conv1", "block1_conv2", "block1_pool"),  # VGG16, VGG19
@@ -63,6 +65,8 @@ def formula(recipe: Recipe) -> str:
     """Return how a recipe scales pixels, such as `(pixel - 127.5) / 127.5`."""
     if (recipe.mean, recipe.scale) == (_HALF_RANGE, _FACTOR):
         return "(pixel - 127.5) / 127.5"
+    if (recipe.mean, recipe.scale, recipe.bgr) == (HUB.mean, HUB.scale, HUB.bgr):
+        return "pixel / 255"
     mean, scale = (
         f"({', '.join(f'{v:g}' for v in vs)})" if len(vs) > 1 else f"{vs[0]:g}" for vs in (recipe.mean, recipe.scale)
     )

@@ -64,7 +64,7 @@ def show_comparison(terminal: Terminal, report: Report) -> None:
         terminal.note(f"  {reason}")
     weights = report.weights
     if weights is not None:
-        found = len(weights.identical) + len(weights.permuted)
+        found = len(weights.identical) + len(weights.permuted) + len(weights.joined)
         terminal.note(
             f"  weights: {found} the same, {len(weights.folded)} folded and recomputed, "
             f"{len(weights.trivial) + len(weights.small)} small or uniform, {len(weights.unaccounted)} not found, "

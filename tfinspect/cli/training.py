@@ -63,7 +63,7 @@ def tell_trained(terminal: Terminal, done: TrainedHead, output: str) -> None:
     )
     kept = "" if done.trained.best_epoch == len(done.trained.curve) else f", kept number {done.trained.best_epoch}"
     terminal.note(f"trained by {by}: {steps}{kept}, l2 {settings.l2:g}, {done.trained.seconds:.1f} s")
-    terminal.note(f"{regime.name}: {_why(done)}")
+    terminal.note(f"{regime.name}: {regime.why}")
     terminal.note(f"  {regime.advice}")
     if done.skipped:
         terminal.warn(done.skipped)
@@ -76,16 +76,6 @@ def tell_trained(terminal: Terminal, done: TrainedHead, output: str) -> None:
             f"tfinspect graft {shlex.quote(str(trunk))} --bottleneck {shlex.quote(str(bottleneck))} "
             f"--head {shlex.quote(output)} -o OUT.pb"
         )
-
-
-def _why(done: TrainedHead) -> str:
-    regime = done.regime
-    words = [f"{counted(regime.images, 'training image')} for {counted(regime.width, 'feature')}"]
-    if regime.smallest_class is not None:
-        words.append(f"{regime.smallest_class:,} of the smallest class")
-    if regime.separation is not None:
-        words.append(f"a linear probe gets {regime.separation:.0%} of the way from chance to perfect")
-    return ", ".join(words)
 
 
 def _measured(done: TrainedHead) -> str:

@@ -45,11 +45,24 @@ def show_tuned(terminal: Terminal, done: Tuned) -> None:
         terminal.warn("no epoch was better on the validation photos than the start, which was kept")
     elif done.best_epoch < len(done.epochs):
         terminal.note(f"kept epoch {done.best_epoch}, with the lowest validation loss")
+    if _is_worse(done):
+        terminal.warn(
+            "the result does worse on the validation photos than the head alone: fewer layers or smaller steps?"
+        )
+    what = (
+        f"{plural(len(done.variables), 'constant')} of the trunk and the head" if done.variables else "the head alone"
+    )
     terminal.note(
-        f"trained {plural(len(done.variables), 'constant')} of the trunk and the head ({done.runtime}); "
+        f"trained {what} ({done.runtime}); "
         f"the written graph gives what training measured (within {done.difference:.1e})"
     )
     terminal.note(f"wrote {done.output}, {labels_path(done.output)} and {recipe_path(done.output)}")
+
+
+def _is_worse(done: Tuned) -> bool:
+    """Whether more of the validation photos were taken for something else after training than before."""
+    after, before = done.metrics["validation"], done.before["validation"]
+    return bool(after["images"]) and after["accuracy"] < before["accuracy"]
 
 
 def _were(things: tuple[object, ...]) -> str:

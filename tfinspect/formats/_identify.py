@@ -171,7 +171,7 @@ FORMATS: Final = (
     ),
     Format("head_npz", "classifier head (.npz)", "heads", ("head",), _is_head),
     Format(
-        "features_npz", "bottleneck features of images (.npz)", "features", ("features",),
+        "features_npz", "file of bottleneck features of images (.npz)", "features", ("features",),
         lambda s: {"features.npy", "labels.npy", "split.npy"} <= s.members,
     ),
 )  # fmt: skip

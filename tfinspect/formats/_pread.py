@@ -1,8 +1,8 @@
 """Reading stretches of a file by position, without mapping it.
 
 The pages of a mapped file count as resident memory once they are touched, so a checkpoint that is larger than memory
-is read piece by piece instead. The file is opened for one stretch at a time: a checkpoint may have more shards than a
-process may have open files.
+is read piece by piece instead. The file is opened for one piece at a time: a checkpoint may have more shards, and a
+variable more pieces, than a process may have open files.
 """
 
 from __future__ import annotations
@@ -40,23 +40,21 @@ class PreadFile:
         self.size = status.st_size
         self._stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
 
-    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes of [start, stop) in pieces of at most `CHUNK_NBYTES`.
+    def pieces(self, start: int, stop: int, nbytes: int = CHUNK_NBYTES) -> Iterator[bytes]:
+        """Yield the bytes of [start, stop) in pieces of at most `nbytes`.
 
         Raises:
             FileMissingError: the file is gone.
             InputError: the file changed since it was first opened, or the disk fails.
         """
-        if start >= stop:
-            return
-        descriptor = self._open()
-        try:
-            while start < stop:
-                piece = self._pread(descriptor, min(CHUNK_NBYTES, stop - start), start)
-                start += len(piece)
-                yield piece
-        finally:
-            os.close(descriptor)
+        while start < stop:
+            descriptor = self._open()
+            try:
+                piece = self._pread(descriptor, min(nbytes, stop - start), start)
+            finally:
+                os.close(descriptor)
+            start += len(piece)
+            yield piece
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes of [start, stop).

@@ -99,8 +99,8 @@ class Value:
                 error.path, self._block.where(error.offset), error.expected, error.found, structure=structure
             ) from None
 
-    def pieces(self, spans: Iterable[tuple[int, int]]) -> Iterator[bytes | memoryview]:
-        """Yield the bytes of increasing spans within the value, in pieces of at most `CHUNK_NBYTES`.
+    def pieces(self, spans: Iterable[tuple[int, int]], nbytes: int = CHUNK_NBYTES) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of increasing spans within the value, in pieces of at most `nbytes`.
 
         Raises:
             CorruptFileError: the block fails its checksum, which may be known only after the last piece.
@@ -116,7 +116,7 @@ class Value:
         for start, stop in spans:
             for piece in self._file.pieces(position, start):
                 crc = crc32c(piece, crc)
-            for piece in self._file.pieces(start, stop):
+            for piece in self._file.pieces(start, stop, nbytes):
                 crc = crc32c(piece, crc)
                 yield piece
             position = stop

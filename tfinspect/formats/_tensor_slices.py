@@ -11,10 +11,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfinspect.formats._ordered_code import WHOLE
+from tfinspect.ir.tensor_parts import Part, joined_chunks
 from tfinspect.ir.tensors import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -32,10 +33,11 @@ class Box(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A piece: where it lies, and its values."""
+    """A piece: where it lies, its values, and what yields their bytes in pieces of a size; None of strings."""
 
     box: Box
     tensor: Tensor
+    chunks: Callable[[int], Iterable[Bytes]] | None
 
 
 def extents(message: Any) -> tuple[tuple[int, int], ...]:  # noqa: ANN401 - made at run time
@@ -82,10 +84,41 @@ def fault(boxes: Sequence[Box], shape: tuple[int, ...]) -> str | None:
 def joined(dtype: DType, shape: tuple[int, ...], tiles: Sequence[Tile]) -> Tensor:
     """Return the tensor that tiles make up; they must cover it exactly once."""
     ordered = sorted(tiles, key=lambda tile: tile.box.start)
+    parts = [Part(*tile.box, tile.chunks) for tile in ordered if tile.chunks is not None]
     chunks: Callable[[], Iterator[Bytes]] | None = None
     if all(tile.box.shape[1:] == shape[1:] for tile in ordered):  # cut along the first axis: end to end
         chunks = lambda: itertools.chain.from_iterable(tile.tensor.chunks() for tile in ordered)  # noqa: E731
-    return Tensor(dtype, shape, lambda: _assemble(dtype, shape, ordered), chunks)
+    elif len(parts) == len(ordered):
+        chunks = lambda: joined_chunks(parts, shape, dtype.itemsize)  # noqa: E731
+    return Tensor(
+        dtype,
+        shape,
+        lambda: _assemble(dtype, shape, ordered),
+        chunks if dtype.itemsize else None,
+        cut=lambda start, size: _cut(dtype, Box(start, size), ordered),
+    )
+
+
+def _cut(dtype: DType, wanted: Box, tiles: Sequence[Tile]) -> Tensor:
+    """Return a part of the tensor that tiles make up, out of those tiles alone that have some of it."""
+    kept = []
+    for tile in tiles:
+        begin = tuple(map(max, tile.box.start, wanted.start))
+        end = tuple(min(a + n, b + m) for a, n, b, m in zip(*tile.box, *wanted, strict=True))
+        shape = tuple(stop - start for start, stop in zip(begin, end, strict=True))
+        if tile.box == wanted:
+            return tile.tensor
+        if min(shape, default=1) > 0:
+            inside = tuple(a - b for a, b in zip(begin, tile.box.start, strict=True))
+            piece = tile.tensor if shape == tile.box.shape else tile.tensor.part(inside, shape)
+            place = Box(tuple(a - b for a, b in zip(begin, wanted.start, strict=True)), shape)
+            whole = tile.chunks is not None and piece is tile.tensor
+            kept.append(Tile(place, piece, tile.chunks if whole else None if tile.chunks is None else _pieces(piece)))
+    return joined(dtype, wanted.shape, kept)
+
+
+def _pieces(tensor: Tensor) -> Callable[[int], Iterator[Bytes]]:
+    return lambda _: tensor.chunks()
 
 
 def _assemble(dtype: DType, shape: tuple[int, ...], tiles: Sequence[Tile]) -> npt.NDArray[Any]:

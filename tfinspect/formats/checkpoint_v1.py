@@ -18,10 +18,11 @@ from tfinspect.formats import _tensor_slices
 from tfinspect.formats._ordered_code import slice_key
 from tfinspect.formats._schema import message_class
 from tfinspect.formats._table import Table, Value
+from tfinspect.formats._varints import MAX_NBYTES, varint_ends, varints
 from tfinspect.formats._wire import FIXED32, FIXED64, LEN, VARINT
 from tfinspect.ir.checkpoint import Checkpoint, VariableInfo, describe
 from tfinspect.ir.dtypes import DType
-from tfinspect.ir.tensors import Tensor
+from tfinspect.ir.tensors import CHUNK_NBYTES, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,6 @@ _TENSORS_DATA = 2  # SavedTensorSlices.data
 _SLICE_NAME, _SLICE_DATA = 1, 3  # SavedSlice.name and .data
 _INT_VAL = 7
 _VARINT_RUN_NBYTES = 1 << 18  # decoding takes some 20 times as much memory
-_MAX_VARINT_NBYTES = 10
-_MORE = 0x80  # the continuation bit of a varint
 
 
 class _Field(NamedTuple):
@@ -174,7 +173,7 @@ def _tensor(name: str, variable: _Variable) -> Tensor:
             source = _Source(table, name, dimensions, dtype, box.shape)
             chunks = None if dtype is DType.STRING else source.chunks
             load = source.strings if dtype is DType.STRING else source.array
-            tiles.append(_tensor_slices.Tile(box, Tensor(dtype, box.shape, load, chunks)))
+            tiles.append(_tensor_slices.Tile(box, Tensor(dtype, box.shape, load, chunks), chunks))
     fault = _tensor_slices.fault([tile.box for tile in tiles], shape)
     if fault:
         raise CorruptFileError(path, 0, f"slices that cover {list(shape)} once", fault, structure=f"tensor `{name}`")
@@ -200,10 +199,10 @@ class _Source:
         self._shape = shape
         self._field = _FIELDS[dtype]
 
-    def chunks(self) -> Iterator[bytes | memoryview]:
+    def chunks(self, nbytes: int = CHUNK_NBYTES) -> Iterator[bytes | memoryview]:
         """Yield the elements as little-endian bytes; all is known to be well when the last has been yielded."""
         value = self._value()
-        pieces = value.pieces(self._spans(value))
+        pieces = value.pieces(self._spans(value), nbytes)
         wanted, found = math.prod(self._shape) * self._dtype.itemsize, 0
         for piece in self._decoded(value, pieces) if self._field.varint else pieces:
             found += len(piece)
@@ -291,11 +290,11 @@ class _Source:
         for piece in pieces:
             for at in range(0, len(piece), _VARINT_RUN_NBYTES):
                 run = np.frombuffer(rest + piece[at : at + _VARINT_RUN_NBYTES], np.uint8)
-                ends = np.flatnonzero(run < _MORE) + 1
+                ends = varint_ends(run)
                 whole = int(ends[-1]) if len(ends) else 0
                 rest = run[whole:].tobytes()
-                numbers = _varints(run[:whole], ends)
-                if numbers is None or len(rest) > _MAX_VARINT_NBYTES:
+                numbers = varints(run[:whole], ends)
+                if numbers is None or len(rest) > MAX_NBYTES:
                     raise self._corrupt(value, "varints of at most 10 bytes", "a longer one")
                 if len(numbers):
                     yield _narrowed(numbers, self._dtype)
@@ -304,22 +303,6 @@ class _Source:
 
     def _corrupt(self, value: Value, expected: str, found: str) -> CorruptFileError:
         return CorruptFileError(self._table.path, value.offset, expected, found, structure=f"tensor `{self._name}`")
-
-
-def _varints(run: npt.NDArray[Any], ends: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """Decode varints that end before `ends`; None where one is too long."""
-    import numpy as np
-
-    starts = np.concatenate(([0], ends[:-1])).astype(ends.dtype) if len(ends) else ends
-    sizes = ends - starts
-    longest = int(sizes.max()) if len(sizes) else 0
-    if longest > _MAX_VARINT_NBYTES:
-        return None
-    numbers: npt.NDArray[Any] = (run[starts] & 0x7F).astype(np.uint64)
-    for place in range(1, longest):
-        more = np.flatnonzero(sizes > place)
-        numbers[more] |= (run[starts[more] + place] & 0x7F).astype(np.uint64) << np.uint64(7 * place)
-    return numbers
 
 
 def _narrowed(numbers: npt.NDArray[Any], dtype: DType) -> bytes:

@@ -168,25 +168,62 @@ def _arg_shape(message: Any, index: int) -> Shape:  # noqa: ANN401 - made at run
     return decode_shape(shapes[0]) if len(shapes) == 1 else None
 
 
-def write(graph: Graph, path: str | os.PathLike[str], *, force: bool = False) -> int:
+def write(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, limit: int = MAX_NBYTES) -> int:
     """Write a binary GraphDef, whole or not at all.
+
+    Args:
+        graph: the graph.
+        path: the file.
+        force: replace the file if it exists.
+        limit: bytes that it may take.
 
     Returns:
         Bytes written.
 
     Raises:
-        LimitError: it would be 2 GiB or more, which no TensorFlow reads.
+        LimitError: it would be 2 GiB or more, which no TensorFlow reads; said before any weight is read.
         OutputExistsError: the file exists and `force` is not set.
         OutputError: it cannot be written.
     """
-    size = encoded_size(graph)
-    if size > MAX_NBYTES:
-        raise LimitError(
-            f"the graph takes {size:,} bytes, and a GraphDef file cannot exceed {MAX_NBYTES:,}",
-            hint="export it: an ONNX file with external data or a SavedModel has no such limit",
-            evidence={"nbytes": size, "limit": MAX_NBYTES},
-        )
+    check_size(graph, limit)
     return _atomic.write_file(path, encode(graph), force=force)
+
+
+def fits(graph: Graph, limit: int = MAX_NBYTES) -> bool:
+    """Whether a GraphDef file can hold the graph; no weight is read for that."""
+    return weights_nbytes(graph) <= limit and encoded_size(graph) <= limit
+
+
+def check_size(graph: Graph, limit: int = MAX_NBYTES) -> None:
+    """Refuse a graph that no file can hold, from the sizes of its weights before any is read.
+
+    Raises:
+        LimitError: it would take more bytes than that.
+    """
+    size = weights_nbytes(graph)
+    if size <= limit:
+        size = encoded_size(graph)
+    if size > limit:
+        raise LimitError(
+            f"the graph takes {size:,} bytes, and a GraphDef file cannot exceed {limit:,}",
+            hint="keep the weights in files of their own: tfinspect export MODEL --onnx, or --saved-model",
+            evidence={"nbytes": size, "limit": limit},
+        )
+
+
+def weights_nbytes(graph: Graph) -> int:
+    """Return the bytes that the constants of a graph would take if each element were written; strings not counted."""
+    if _is_unchanged(graph):
+        return len(graph.wire.span)  # type: ignore[attr-defined]
+    return sum(_stored_nbytes(node) for node in graph.nodes if node.op == "Const")
+
+
+def _stored_nbytes(node: Node) -> int:
+    """Return how much a constant certainly takes: as it was read, it may say a large tensor in a few bytes."""
+    if isinstance(node.wire, _attrs.WireNode):
+        return len(node.wire.span) if not node.changed else 0
+    tensor = node.tensor()
+    return 0 if tensor is None else tensor.nbytes
 
 
 def encode(graph: Graph) -> Iterator[bytes | memoryview]:

@@ -21,6 +21,7 @@ from tfinspect.formats import (
     object_graph,
     pbtxt,
 )
+from tfinspect.formats._bundle_writer import write_bundle
 from tfinspect.formats._file import MappedFile
 from tfinspect.formats._fingerprint import check_fingerprint
 from tfinspect.formats._problems import noted
@@ -29,6 +30,7 @@ from tfinspect.formats._tensor_proto import encode_shape
 from tfinspect.formats._wire import LEN, Cursor, len_header
 from tfinspect.ir.checkpoint import OBJECT_GRAPH
 from tfinspect.ir.graph import Source
+from tfinspect.ir.model import for_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,15 +38,16 @@ if TYPE_CHECKING:
     from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
     from tfinspect.ir.graph import Graph
-    from tfinspect.ir.model import Model
+    from tfinspect.ir.model import Model, Saver
     from tfinspect.ir.signature import Signature, TensorSpec
+    from tfinspect.ir.tensors import Tensor
 
 __all__ = ["check_fingerprint", "read", "read_model", "read_variables", "write"]
 
 _META_GRAPHS, _GRAPH_DEF, _OBJECT_GRAPH = 2, 2, 7
 _SCHEMA_VERSION = 1
+_SAVER_VERSION = 2  # SaverDef.V2: checkpoints in the format that is written here
 _NAMES = ("saved_model.pb", "saved_model.pbtxt")
-_SERVE = "serve"
 _VARIABLES = ("variables", "variables")  # folder, and prefix in it
 
 
@@ -102,7 +105,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     if not places:
         raise CorruptFileError(file.path, file.size, "a MetaGraphDef", "the end of the file", structure="SavedModel")
     tag_sets = tuple(metagraph.tags(cursor, first, last) for first, last in places)
-    model = metagraph.decode(cursor, *places[_for_serving(tag_sets)], os.fspath(path), "saved_model")
+    model = metagraph.decode(cursor, *places[for_serving(tag_sets)], os.fspath(path), "saved_model")
     if model.graph is not None:
         model.graph.source = Source(file.path, file.size, file.sha256)
     return replace(model, tag_sets=tag_sets)
@@ -126,15 +129,6 @@ def _names(path: str | os.PathLike[str], keys: Iterable[str]) -> dict[str, str]:
                 if (inner, wire) == (_OBJECT_GRAPH, LEN):
                     return object_graph.names_in_model(bytes(file.view[first:last]), keys)
     return {}
-
-
-def _for_serving(tag_sets: tuple[tuple[str, ...], ...]) -> int:
-    """Return which MetaGraph is meant where nobody says so."""
-    for wanted in (lambda tags: tags == (_SERVE,), lambda tags: _SERVE in tags, lambda tags: not tags):
-        for number, tags in enumerate(tag_sets):
-            if wanted(tags):
-                return number
-    return 0
 
 
 def _folder(path: str | os.PathLike[str]) -> Path | None:
@@ -186,45 +180,57 @@ def write(
     signature: Signature,
     assets: Mapping[str, bytes] | None = None,
     tags: Sequence[str] = ("serve",),
+    variables: Mapping[str, Tensor] | None = None,
+    saver: Saver | None = None,
     force: bool = False,
 ) -> None:
-    """Write a frozen graph as a SavedModel folder, whole or not at all.
+    """Write a graph as a SavedModel folder, whole or not at all.
 
     Args:
-        graph: a graph without variables.
+        graph: a graph without variables, or one with its saver.
         path: the folder.
         signature: what it takes and gives; every input and output needs a key.
         assets: files for the `assets` folder, by name.
         tags: of the MetaGraph.
+        variables: the values of the graph's variables, by the key that its saver has for them.
+        saver: how the graph restores them.
         force: replace the folder if it exists.
 
     Raises:
-        LimitError: it would be 2 GiB or more.
+        LimitError: it would be 2 GiB or more, which variables do not count for.
+        InputError: a value cannot be read.
         UsageError: two inputs or two outputs have one key.
         OutputExistsError: the folder exists and `force` is not set.
         OutputError: it cannot be written; nothing is left behind.
     """
     _atomic.ensure_absent(path, force=force)
-    before, after = _frame(graph, signature, tags)
+    before, after = _frame(graph, signature, tags, saver)
     with _atomic.staged(path) as temporary, _atomic.output_errors(Path(path)):
         (temporary / _VARIABLES[0]).mkdir(parents=True)
         if assets:
             (temporary / "assets").mkdir()
             for name, content in assets.items():
                 (temporary / "assets" / Path(name).name).write_bytes(content)
+        if variables:
+            write_bundle(temporary.joinpath(*_VARIABLES), variables)
         with (temporary / _NAMES[0]).open("xb") as file:
             for piece in _pieces(before, graph, after):
                 file.write(piece)
         _atomic.publish(temporary, path, force=force)
 
 
-def _frame(graph: Graph, signature: Signature, tags: Sequence[str]) -> tuple[bytes, bytes]:
+def _frame(graph: Graph, signature: Signature, tags: Sequence[str], saver: Saver | None) -> tuple[bytes, bytes]:
     """Return what stands before the graph in the file, and what after it."""
     size = graphdef.encoded_size(graph)
     info = message_class("MetaGraphDef")()
     info.meta_info_def.tags.extend(tags)
     info.meta_info_def.meta_graph_version = "1"
     rest = message_class("MetaGraphDef")()
+    if saver is not None:
+        rest.saver_def.filename_tensor_name = saver.filename_tensor
+        rest.saver_def.save_tensor_name = saver.save_tensor
+        rest.saver_def.restore_op_name = saver.restore_op
+        rest.saver_def.version = _SAVER_VERSION
     target = rest.signature_def[signature.name]
     target.method_name = signature.method
     for entries, specs in ((target.inputs, signature.inputs), (target.outputs, signature.outputs)):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from tfinspect.ir.operators import Operator
     from tfinspect.ir.risks import Risk
     from tfinspect.ir.signature import Signature
+
+_SERVE: Final = "serve"
+
+
+def for_serving(tag_sets: Sequence[tuple[str, ...]]) -> int:
+    """Return which MetaGraph of a SavedModel is meant where nobody says so, by their tags.
+
+    The one for serving; else the one without tags, which Hub modules have for inference; else the first.
+    """
+    for wanted in (lambda tags: tags == (_SERVE,), lambda tags: _SERVE in tags, lambda tags: not tags):
+        for number, tags in enumerate(tag_sets):
+            if wanted(tags):
+                return number
+    return 0
 
 
 @dataclass(frozen=True, slots=True)

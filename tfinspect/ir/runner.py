@@ -37,7 +37,8 @@ class Runner(Protocol):
             fetches: tensors as `name:index`, in the runtime's own names.
             feeds: values by tensor name.
             variant: "default"; "plain": graph optimisation off and one thread, to measure the runtime's own noise; or
-                "shared": as "default", but leaving the processors to others while it waits.
+                "shared": a batch of things that do not depend on each other, which may be run in pieces, the processors
+                left to others while it waits.
 
         Raises:
             RuntimeFailedError: the runtime refused or died.

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tfinspect.ir.dtypes import DType
+from tfinspect.ir.tensor_parts import cut_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,7 @@ class Tensor:
         shape: dimensions, all known.
     """
 
-    __slots__ = ("_chunks", "_integers", "_load", "dtype", "shape")
+    __slots__ = ("_chunks", "_cut", "_integers", "_load", "dtype", "shape")
 
     def __init__(
         self,
@@ -37,12 +38,14 @@ class Tensor:
         chunks: Callable[[], Iterable[Bytes]] | None = None,
         *,
         integers: Callable[[], tuple[int, ...]] | None = None,
+        cut: Callable[[tuple[int, ...], tuple[int, ...]], Tensor] | None = None,
     ) -> None:
         self.dtype = dtype
         self.shape = shape
         self._load = load
         self._chunks = chunks
         self._integers = integers
+        self._cut = cut
 
     @classmethod
     def of(cls, value: npt.ArrayLike, dtype: DType | None = None) -> Tensor:
@@ -119,6 +122,28 @@ class Tensor:
             flat = memoryview(array.view(np.uint8).data)
             for start in range(0, len(flat), CHUNK_NBYTES):
                 yield flat[start : start + CHUNK_NBYTES]
+
+    def part(self, start: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+        """Return a rectangular part of `size` that begins at `start`; nothing is read here.
+
+        Its `chunks` never hold the whole, though they may have to read it: a checksum is one of all its bytes.
+        """
+        if self._cut is not None:
+            return self._cut(start, size)
+        whole, read = self, self._chunks
+        place = tuple(slice(begin, begin + length) for begin, length in zip(start, size, strict=True))
+        if read is None:
+            return Tensor(self.dtype, size, lambda: whole.numpy()[place])
+        return Tensor(
+            self.dtype,
+            size,
+            lambda: whole.numpy()[place],
+            lambda: cut_chunks(read(), whole.shape, whole.dtype.itemsize, start, size),
+        )
+
+    def reshaped(self, shape: tuple[int, ...]) -> Tensor:
+        """Return the same elements in another shape."""
+        return Tensor(self.dtype, shape, lambda: self.numpy().reshape(shape), self._chunks)
 
     def __repr__(self) -> str:
         """Name dtype and shape, never the values."""

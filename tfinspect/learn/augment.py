@@ -32,7 +32,7 @@ class Augmentation:
     """
 
     flip: bool = True
-    least_area: float = 0.6
+    least_area: float = 0.3
     ratio: float = 4 / 3
     brightness: float = 0.2
     contrast: float = 0.2
@@ -99,10 +99,26 @@ def crop(pixels: Array, top: float, left: float, height: float, width: float, si
 
     above, below, down = _places(top, height, size[0], pixels.shape[0])
     before, behind, across = _places(left, width, size[1], pixels.shape[1])
-    upper, lower = pixels[above].astype(np.float32), pixels[below].astype(np.float32)
-    rows = upper + (lower - upper) * down[:, None, None]
-    first = rows[:, before]
-    return np.asarray(first + (rows[:, behind] - first) * across[None, :, None], np.float32)
+    # whole lines side by side: taking pixels of three channels one by one costs twice as much
+    channels = pixels.shape[2]
+    lines = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
+    rows = lines.take(above, axis=0).astype(np.float32)
+    lower = lines.take(below, axis=0).astype(np.float32)
+    lower -= rows
+    lower *= down[:, None]
+    rows += lower
+    first, second = (rows.take(_elements(place, channels), axis=1, mode="clip") for place in (before, behind))
+    second -= first
+    second *= np.repeat(across, channels)
+    second += first
+    return second.reshape(*size, channels)
+
+
+def _elements(places: Array, channels: int) -> Array:
+    """Return where the channels of pixels are in a line."""
+    import numpy as np
+
+    return np.asarray((places[:, None] * channels + np.arange(channels)).reshape(-1))
 
 
 def _places(start: float, length: float, count: int, limit: int) -> tuple[Array, Array, Array]:

@@ -1,8 +1,8 @@
 """Features that were computed before, by the content of the image: written as they come, kept whatever happens.
 
     KEY/1764081300-4711-0.rows
-        header    8 bytes "TFIROWS1", width of a row in elements as u32, 4 bytes zero; little-endian
-        records   16 bytes BLAKE2b of the image file, CRC-32 of the features as u32, then the features as float32
+        header    8 bytes "TFIROWS2", width of a row in elements as u32, 4 bytes zero; little-endian
+        records   16 bytes of the SHA-256 of the image file, CRC-32 of the features as u32, then the features as float32
 
 A folder belongs to one trunk, recipe and runtime. Each run appends to a file of its own, so that runs do not wait for
 each other, and a record counts only if it is whole: what a killed run, a full disk or a power failure left of the last
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".rows"
 KEY_NBYTES: Final = 16
 _HEADER: Final = struct.Struct("<8sII")
-_MAGIC: Final = b"TFIROWS1"
+_MAGIC: Final = b"TFIROWS2"
 _CHECK_NBYTES: Final = 4
 _ELEMENT_NBYTES: Final = 4
 _MAX_WIDTH: Final = 1 << 26
@@ -47,7 +47,7 @@ _NUMBER_BITS: Final = 40  # of a record in its file; the file's own number stand
 
 def content_key(data: bytes) -> bytes:
     """Return what an image file is known by: its content, not its name."""
-    return hashlib.blake2b(data, digest_size=KEY_NBYTES).digest()
+    return hashlib.sha256(data).digest()[:KEY_NBYTES]  # processors have instructions for it
 
 
 class FeatureCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ class Computer(Protocol):
     def prepare(self, name: str, data: bytes) -> Prepared | Failure:
         """Decode an image and make of it what the trunk takes."""
 
+    def load(self) -> None:
+        """Load what computes, so that the first batch need not."""
+
     def compute(self, images: Sequence[Prepared]) -> list[Row]:
         """Return the features of prepared images, in the same order."""
 
@@ -56,12 +60,14 @@ class Extraction:
         failures: images without a row.
         computed: rows that were computed now.
         cached: images whose rows were there before, or came with another image of the same content.
+        loading: seconds that loading the runtime and the trunk took, while nothing else was done.
     """
 
     keys: tuple[bytes | None, ...]
     failures: tuple[Failure, ...]
     computed: int
     cached: int
+    loading: float = field(default=0.0, kw_only=True)
 
 
 def extract(
@@ -74,7 +80,8 @@ def extract(
 ) -> Extraction:
     """Compute what the cache does not have yet, and put it there batch by batch.
 
-    Threads read and decode a few batches ahead, never more, so memory does not grow with the number of images.
+    Threads read and decode a few batches ahead, never more: memory does not grow with the number of images. Nothing is
+    loaded where all is in the cache.
 
     Args:
         images: the files.
@@ -88,19 +95,25 @@ def extract(
         RuntimeFailedError: the runtime refused or died.
     """
     run = _Run(cache, worker, Progress(len(images)), progress)
-    room = worker.job.batch * _BATCHES_AHEAD + workers
+    room = worker.job.batch * _BATCHES_AHEAD
     following = iter(images)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tfinspect-images")
     try:
-        ahead = deque(pool.submit(run.look_at, image) for image in itertools.islice(following, room))
+        ahead = deque(pool.submit(run.look_at, image) for image in itertools.islice(following, workers))
         while ahead:
             found = ahead.popleft().result()
-            ahead.extend(pool.submit(run.look_at, image) for image in itertools.islice(following, 1))
+            more = 1
+            if run.loading is None and isinstance(found[1], Prepared):
+                run.load()
+                more += room
+            ahead.extend(pool.submit(run.look_at, image) for image in itertools.islice(following, more))
             run.take(found)
         run.compute()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return Extraction(tuple(run.keys), tuple(run.failures), run.state.computed, run.state.cached)
+    return Extraction(
+        tuple(run.keys), tuple(run.failures), run.state.computed, run.state.cached, loading=run.loading or 0.0
+    )
 
 
 @dataclass(slots=True)
@@ -114,6 +127,12 @@ class _Run:
     keys: list[bytes | None] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     batch: dict[bytes, Prepared] = field(default_factory=dict)
+    loading: float | None = None  # seconds; None before it was necessary
+
+    def load(self) -> None:
+        start = time.perf_counter()
+        self.worker.load()
+        self.loading = time.perf_counter() - start
 
     def look_at(self, image: ImageFile) -> _Look:
         try:

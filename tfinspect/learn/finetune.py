@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-RATES: Final = {"adam": 5e-4, "momentum": 1e-2, "sgd": 5e-2}
+RATES: Final = {"adam": 2e-3, "momentum": 1e-2, "sgd": 5e-2}
 """Learning rate of the head by optimizer, where none is given."""
+LEAST_FACTOR: Final = 0.04
+"""Layers whose learning rate would be a smaller part of the head's stay as they are, unless they are asked for."""
 _AHEAD: Final = 4  # batches that are made while one is computed
 
 
@@ -47,8 +49,8 @@ class Settings:
     batch_norm: Literal["frozen", "updated"] = "frozen"
     optimizer: Optimizer = "adam"
     learning_rate: float | None = None
-    decay: float = 0.95
-    epochs: int = 10
+    decay: float = 0.85
+    epochs: int = 30
     batch: int = 16
     augment: bool = True
     label_smoothing: float = 0.1

@@ -12,7 +12,7 @@ import re
 import stat
 import warnings
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import FileMissingError, InputError, LimitError, RuntimeUnavailableError, UsageError
@@ -42,17 +42,22 @@ _HARMLESS = re.compile(r"(?i)corrupt jpeg data")  # what libjpeg, and so TensorF
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One photo.
+    """One photo; there may be a hundred thousand of them, so what they share is kept once.
 
     Attributes:
-        path: the file, or what its driver opens it by.
+        before: what stands before its name in its path; the same text for all of a folder.
         name: path from the folder, with `/` between parts; the same on every machine.
         label: number of its class.
     """
 
-    path: str
+    before: str
     name: str
     label: int
+
+    @property
+    def path(self) -> str:
+        """The file, or what its driver opens it by."""
+        return self.before + self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +86,30 @@ def image_folder(path: str | os.PathLike[str]) -> ImageFolder:
     """
     top = os.fspath(path)
     if not Path(top).is_dir():
-        raise FileMissingError(f"{top} is not a folder", evidence={"path": top})
+        words = "is not a folder" if Path(top).exists() else "does not exist"
+        raise FileMissingError(f"{top} {words}", evidence={"path": top})
+    before = before_names(top)
     names = [entry.name for entry in os.scandir(top) if not entry.is_dir()]
     for sub in sorted(entry.name for entry in os.scandir(top) if entry.is_dir()):
-        for folder, folders, files in os.walk(Path(top, sub)):
+        for folder, folders, files in os.walk(before + sub):
             folders.sort()
-            names += [Path(folder, name).relative_to(top).as_posix() for name in sorted(files)]
-    return grouped(top, names, lambda name: str(Path(top, name)))
+            inside = folder[len(before) :].replace(os.sep, "/")
+            names += [f"{inside}/{name}" for name in sorted(files)]
+    return grouped(top, names, lambda _: before)
 
 
-def grouped(top: str, names: Iterable[str], place: Callable[[str], str]) -> ImageFolder:
+def before_names(folder: str | os.PathLike[str]) -> str:
+    """Return what the path of a file in a folder starts with, up to its name."""
+    return str(Path(folder, "x"))[:-1]
+
+
+def grouped(top: str, names: Iterable[str], before: Callable[[str], str]) -> ImageFolder:
     """Sort the files of a folder by class.
 
     Args:
         top: the folder.
         names: paths of all files in it, `/` between parts, those of one class after each other.
-        place: gives what opens a file, by its name.
+        before: gives what stands before a name in what opens the file; the same object wherever it can.
 
     Raises:
         UsageError: it has no sub-folder with images, or just one.
@@ -106,12 +119,14 @@ def grouped(top: str, names: Iterable[str], place: Callable[[str], str]) -> Imag
     loose = 0
     for name in names:
         sub, inside, _ = name.partition("/")
-        image = PurePosixPath(name).suffix.lower() in SUFFIXES
+        base = name[name.rfind("/") + 1 :]  # pathlib would keep every name for ever
+        stem, _, suffix = base.rpartition(".")
+        image = bool(stem) and f".{suffix.lower()}" in SUFFIXES
         if not inside:
             loose += image
         elif sub.startswith("."):
             continue
-        elif image and not PurePosixPath(name).name.startswith("."):
+        elif image and not base.startswith("."):
             found.setdefault(sub, []).append(name)
         else:
             ignored.append(name)
@@ -129,7 +144,7 @@ def grouped(top: str, names: Iterable[str], place: Callable[[str], str]) -> Imag
             hint="make one sub-folder a class: daisy/, roses/, ...",
             evidence={"path": top, "classes": list(classes)},
         )
-    files = tuple(ImageFile(place(name), name, label) for label, held in enumerate(found.values()) for name in held)
+    files = tuple(ImageFile(before(name), name, label) for label, held in enumerate(found.values()) for name in held)
     return ImageFolder(top, classes, files, tuple(ignored))
 
 
@@ -267,7 +282,9 @@ def _pillow(data: bytes, name: str, found: str, channels: int) -> Pixels:
                 values = np.asarray(image).astype(np.uint32)
                 opened = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
             array = np.asarray(opened.convert("L" if channels == _GRAY else "RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError) as error:
+    except UnidentifiedImageError:  # its text is about an object of ours
+        raise _damaged(name, found, ValueError("its header cannot be read")) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise _damaged(name, found, error) from None
     except Image.DecompressionBombError:
         raise LimitError(

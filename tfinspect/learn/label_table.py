@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from tfinspect.errors import FileMissingError, InputError, UsageError
-from tfinspect.learn.images import ImageFile
+from tfinspect.learn.images import ImageFile, before_names
 
 if TYPE_CHECKING:
     import os
@@ -60,7 +60,8 @@ def read_label_table(path: str | os.PathLike[str], folder: str | os.PathLike[str
     else:
         classes, labels = tuple(columns), _of_numbers(path, rows, cells)
     numbers = labels.tolist() if labels.ndim == 1 and labels.dtype.kind == "i" else [0] * len(names)
-    files = tuple(ImageFile(str(Path(folder, n)), n, label) for n, label in zip(names, numbers, strict=True))
+    before = before_names(folder)
+    files = tuple(ImageFile(before, n, label) for n, label in zip(names, numbers, strict=True))
     return LabelTable(files, classes, labels)
 
 

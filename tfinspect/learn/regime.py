@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from tfinspect.errors import counted
 from tfinspect.learn.metrics import roc_auc
 from tfinspect.learn.prepared import prepare
 from tfinspect.learn.problem import Problem
@@ -78,6 +79,16 @@ class Regime:
         """As `few images, near`."""
         distance = {True: "near", False: "far", None: "distance unknown"}[self.near]
         return f"{'many' if self.many else 'few'} images, {distance}"
+
+    @property
+    def why(self) -> str:
+        """What that is concluded from, in words."""
+        words = [f"{counted(self.images, 'training image')} for {counted(self.width, 'feature')}"]
+        if self.smallest_class is not None:
+            words.append(f"{self.smallest_class:,} of the smallest class")
+        if self.separation is not None:
+            words.append(f"a linear probe gets {self.separation:.0%} of the way from chance to perfect")
+        return ", ".join(words)
 
     def to_json(self) -> dict[str, object]:
         """Return it as plain values."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -112,7 +113,7 @@ class Place:
                 raise FileMissingError(f"{self.path} is not a folder", evidence=evidence) from None
             raise FileMissingError(f"{self.path} cannot be listed: {_line(error)}", evidence=evidence) from None
         top = self._top.rstrip("/")
-        inside = {str(path)[len(top) :].lstrip("/"): str(path) for path in found if str(path) != top}
+        inside = dict(_parts(str(path), len(top)) for path in found if str(path) != top)
         if not there or (found and not inside):
             raise FileMissingError(f"{self.path} is not a folder", evidence=evidence)
         names = sorted((name for name in inside if not _escapes(name)), key=_order)
@@ -153,6 +154,12 @@ class Place:
         if not data:
             raise InputError(f"{path} is empty (0 bytes)", evidence={"path": path})
         return data
+
+
+def _parts(path: str, top: int) -> tuple[str, str]:
+    """Return the name of a file, and what stands before it in its path, which is one object for many files."""
+    name = path[top:].lstrip("/")
+    return name, sys.intern(path[: len(path) - len(name)])
 
 
 def _order(name: str) -> list[tuple[bool, str]]:

@@ -58,12 +58,15 @@ class Worker:
 
     Args:
         job: what to compute.
-        run: runs the trunk: a batch [n, height, width, channels] in, [n, ...] out.
+        run: runs the trunk: a batch [n, height, width, channels] in, [n, ...] out. It does not keep what it is given.
+        load: loads the trunk, so that the first run need not.
     """
 
-    def __init__(self, job: Job, run: Run) -> None:
+    def __init__(self, job: Job, run: Run, load: Callable[[], None] = lambda: None) -> None:
         self.job = job
         self._run = run
+        self.load = load
+        self._kept: Array | None = None  # the last batch: fresh pages for each cost more than the copying
 
     def __call__(self, images: Sequence[tuple[str, bytes]]) -> list[Row | Failure]:
         """Return a row or a failure for each (name, bytes of the file), in the same order.
@@ -103,8 +106,10 @@ class Worker:
     def _batch(self, images: Sequence[Prepared], size: int) -> list[Row]:
         import numpy as np
 
-        shape = images[0].values.shape
-        batch = np.empty((size, *shape), self.job.dtype)
+        shape = (size, *images[0].values.shape)
+        if self._kept is None or self._kept.shape != shape:
+            self._kept = np.empty(shape, self.job.dtype)
+        batch = self._kept
         for i in range(size):
             batch[i] = images[min(i, len(images) - 1)].values
         found = self._run(batch)
@@ -129,6 +134,9 @@ class GraphWorker:
     def __init__(self, job: Job, run: Callable[[str, bytes, Array], Array]) -> None:
         self.job = job
         self._run = run
+
+    def load(self) -> None:
+        """The graph is loaded already."""
 
     def prepare(self, name: str, data: bytes) -> Prepared | Failure:
         """Decode an image, to know that it can be; may be called from many threads."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfinspect.errors import UnknownFormatError, UnsupportedFeatureError
 from tfinspect.ir.dtypes import DType
+from tfinspect.ir.model import for_serving
 from tfinspect.ir.refs import split_input
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read(path: str) -> tuple[Any, Any]:
-    """Read a GraphDef or MetaGraphDef, binary or text, whatever its name; of a SavedModel its first MetaGraphDef.
+    """Read a GraphDef or MetaGraphDef, binary or text, whatever its name; of a SavedModel the MetaGraphDef for serving.
 
     Returns:
         GraphDef and SaverDef, the latter None where the file has none.
@@ -60,7 +61,7 @@ def _read_saved_model(path: str) -> tuple[Any, Any]:
     data = Path(path).read_bytes()
     try:
         found = _parse_text(SavedModel, data) if path.endswith("txt") else SavedModel.FromString(data)
-        meta = found.meta_graphs[0]
+        meta = found.meta_graphs[for_serving([tuple(one.meta_info_def.tags) for one in found.meta_graphs])]
     except (DecodeError, text_format.ParseError, UnicodeDecodeError, IndexError) as error:
         raise UnknownFormatError(
             f"TensorFlow reads no SavedModel from {path}", details=[str(error)], evidence={"path": path}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import Counter, OrderedDict
@@ -13,6 +14,7 @@ import numpy as np
 from tfinspect.errors import NodeNotFoundError, RuntimeFailedError, UnsupportedOpsError
 from tfinspect.ir.dtypes import DType
 from tfinspect.runtimes import _onnx_schema
+from tfinspect.runtimes._pieces import run_in_pieces, threads_of_a_run
 from tfinspect.runtimes._reports import message_lines
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # no
 
     Args:
         path: the file.
-        variant: "default"; "plain", without optimisation and threads; or "shared", whose threads sleep when they have
-            nothing to do, as others need the processors.
+        variant: "default"; "plain", without optimisation and threads; or "shared", for batches in pieces, whose threads
+            sleep when they have nothing to do, as others need the processors.
         extra: inner tensors that are wanted as outputs.
     """
     import onnxruntime
@@ -52,6 +54,7 @@ def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # no
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.intra_op_num_threads = options.inter_op_num_threads = 1
         elif variant == "shared":
+            options.intra_op_num_threads, options.inter_op_num_threads = threads_of_a_run(), 1
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source: str | bytes = path
         if extra:
@@ -59,11 +62,29 @@ def _session(path: str, variant: str, extra: tuple[str, ...] = ()) -> Any:  # no
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(Path(path).parent)
             )
-        while len(_sessions) >= (1 if status.st_size > _LARGE_NBYTES else _SESSIONS_KEPT):
+        while len(_sessions) >= (1 if _nbytes(path) > _LARGE_NBYTES else _SESSIONS_KEPT):
             _sessions.popitem(last=False)
         _sessions[key] = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     _sessions.move_to_end(key)
     return _sessions[key]
+
+
+def _nbytes(path: str) -> int:
+    """The size of a file and of those beside it that hold its weights."""
+    size: int = os.stat(path).st_size  # noqa: PTH116 - as above
+    if size > _LARGE_NBYTES:
+        return size
+    import onnx
+
+    folder = Path(path).parent
+    names = {
+        entry.value
+        for tensor in onnx.load(path, load_external_data=False).graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    size += sum(place.stat().st_size for name in names if (place := folder / name).is_file())
+    return size
 
 
 def _with_outputs(path: str, names: Sequence[str]) -> bytes:
@@ -91,7 +112,7 @@ def describe(params: Mapping[str, Any], _: list[Array]) -> tuple[Any, list[Array
     """Load; runtime, inputs, outputs."""
     import onnxruntime
 
-    session = _session(params["path"], "default")
+    session = _session(params["path"], params.get("variant", "default"))
     return {
         "runtime": f"onnxruntime {onnxruntime.__version__}",
         "inputs": [_spec(v) for v in session.get_inputs()],
@@ -132,7 +153,8 @@ def run(params: Mapping[str, Any], arrays: list[Array]) -> tuple[Any, list[Array
             raise NodeNotFoundError(f"{path} takes no input `{name}`", name=name, known=inputs)
     # asked for once each: onnxruntime refuses repetitions
     names = list(dict.fromkeys(fetches))
-    values = dict(zip(names, session.run(names, feeds), strict=True))
+    once = functools.partial(session.run, names)
+    values = dict(zip(names, run_in_pieces(once, feeds) if variant == "shared" else once(feeds), strict=True))
     return {"notes": []}, [_to_array(values[name], name) for name in fetches]
 
 

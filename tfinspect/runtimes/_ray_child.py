@@ -7,6 +7,7 @@ through Ray's object store and loads them once.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import queue
@@ -21,6 +22,7 @@ import numpy as np
 
 from tfinspect.errors import InputError, RuntimeFailedError, TfinspectError
 from tfinspect.runtimes._messages import decode, encode
+from tfinspect.runtimes._pieces import run_in_pieces
 from tfinspect.runtimes._reports import message_lines, report
 
 if TYPE_CHECKING:
@@ -275,7 +277,8 @@ class _Actor:
                 )
 
     def _run_model(self, name: str, output: str, feeds: Mapping[str, Array]) -> Array:
-        found: Array = self._sessions[name].run([output], dict(feeds))[0]
+        run = functools.partial(self._sessions[name].run, [output])
+        found: Array = run_in_pieces(run, dict(feeds), at_once=1)[0]
         return found
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:

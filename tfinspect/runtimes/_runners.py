@@ -73,7 +73,8 @@ class ChildRunner:
             fetches: tensors, in the runtime's own names (signature keys for a SavedModel); inner tensors too.
             feeds: values by tensor name. In TensorFlow any tensor may be fed, a constant included.
             variant: "default"; "plain": graph optimisation and oneDNN off and one thread, to measure the runtime's own
-                noise; or "shared", as "default" but leaving the processors to others while it waits.
+                noise; or "shared": a batch of things that do not depend on each other, which may be run in pieces, the
+                processors left to others while it waits.
 
         Returns:
             One array a fetch; strings as `object` arrays of `bytes`.
@@ -92,6 +93,18 @@ class ChildRunner:
         result, arrays = self._call("run", params, list(feeds.values()), kind=kind)
         self.notes = tuple(result["notes"])
         return arrays
+
+    def load(self, *, variant: str = "default") -> None:
+        """Load the model now rather than with the first run.
+
+        Args:
+            variant: as in `run`.
+
+        Raises:
+            FileMissingError: nothing stands under the path.
+            RuntimeFailedError: the runtime refused or died.
+        """
+        self._call("describe", {"variant": variant})
 
     def __enter__(self) -> Self:
         """Load the model, so that what cannot be loaded fails here."""

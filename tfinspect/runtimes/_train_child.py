@@ -27,6 +27,7 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 _MOMENTUM = 0.9
 _MATHS = frozenset({"sigmoid", "tanh"})  # the other activations are ops of their own among those for networks
 _STEP = ":step"
+_AT_ONCE_NBYTES = 1 << 26  # of variables that are set by one run: each other set of them costs a plan of its own
 
 
 class _Variables:
@@ -55,10 +56,16 @@ class _Variables:
         return read
 
     def set(self, session: Any, values: Mapping[str, Array]) -> None:  # noqa: ANN401 - TensorFlow's
-        """Set some of them, a few at a time, so that large ones are not all held at once."""
-        for name, value in values.items():
+        """Set some of them, a part at a time, so that large ones are not all held at once."""
+        ops, feeds, nbytes = [], {}, 0
+        for place, (name, value) in enumerate(values.items(), 1):
             op, given = self._assign[name]
-            session.run(op, {given: value})
+            ops.append(op)
+            feeds[given] = value
+            nbytes += value.nbytes
+            if nbytes >= _AT_ONCE_NBYTES or place == len(values):
+                session.run(ops, feeds)
+                ops, feeds, nbytes = [], {}, 0
 
 
 class _Training:
@@ -162,6 +169,7 @@ class _Training:
             squares = [nn_ops.l2_loss(self.variables.read[name]) for name in decaying if name in rates]
             loss += params["l2"] * math_ops.add_n(squares)
         self.loss = loss
+        self._powers = [math_ops.pow(beta, self.count) for beta in (_BETA_1, _BETA_2)]
         names = list(rates)
         gradients = gradients_impl.gradients(loss, [self.variables.read[name] for name in names])
         cut_off = [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]
@@ -180,7 +188,6 @@ class _Training:
 
     def _apply(self, optimizer: str, name: str, gradient: Any, rate: Any) -> Any:  # noqa: ANN401 - TensorFlow's
         from tensorflow.python.ops import gen_training_ops as training
-        from tensorflow.python.ops import math_ops
 
         variable = self.variables.handles[name]
         shape, dtype = self.variables.initial[name].shape, self.variables.initial[name].dtype
@@ -188,9 +195,8 @@ class _Training:
             self.variables.add(f"{name}:{slot}", np.zeros(shape, dtype))
         slots = [self.variables.handles[f"{name}:{slot}"] for slot in _SLOTS[optimizer]]
         if optimizer == "adam":
-            powers = [math_ops.pow(beta, self.count) for beta in (_BETA_1, _BETA_2)]
             return training.resource_apply_adam(
-                variable, *slots, *powers, rate, _BETA_1, _BETA_2, _EPSILON, gradient, use_locking=False
+                variable, *slots, *self._powers, rate, _BETA_1, _BETA_2, _EPSILON, gradient, use_locking=False
             )
         if optimizer == "momentum":
             return training.resource_apply_momentum(variable, *slots, rate, gradient, _MOMENTUM, use_nesterov=True)

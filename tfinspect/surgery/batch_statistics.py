@@ -69,9 +69,22 @@ def uses_moving_statistics(
         if node.op in FUSED and node.value("is_training", default=True):
             pass_.fused(node)
     for value, variable in averages.items():
-        if value.name in needed and graph.by_name[value.name].op not in FUSED:
+        if graph.by_name[value.name].op not in FUSED and not needed.isdisjoint(
+            r.name for r in shaped_from(graph, value)
+        ):
             pass_.written_out(value, variable)
     return pass_.result()
+
+
+def shaped_from(graph: Graph, ref: TensorRef) -> list[TensorRef]:
+    """Return a tensor, what it is reshaped from, what that is, and so on."""
+    chain = [ref]
+    while len(chain) <= _STEPS:
+        node = graph.by_name.get(chain[-1].name)
+        if node is None or node.op not in _SHAPING or not node.data_inputs:
+            break
+        chain.append(node.data_inputs[0])
+    return chain
 
 
 def _needed(graph: Graph, outputs: Sequence[TensorRef]) -> set[str]:
@@ -112,8 +125,8 @@ class _Pass:
 
     def written_out(self, value: TensorRef, variable: str) -> None:
         """Put a variable in the place of the statistic of a batch, wherever that is used, in whatever shape."""
-        chain = self._chain(value)
-        if chain is None:
+        chain = shaped_from(self._graph, value)
+        if not _reductions(self._graph, chain[-1], self._types):
             return
         names = {ref.name for ref in chain}
         used = False
@@ -127,18 +140,6 @@ class _Pass:
                 used = True
         if used:
             self._repairs.append(Repair("batch-norm", value.name, f"statistic of the batch, by {variable}"))
-
-    def _chain(self, value: TensorRef) -> list[TensorRef] | None:
-        """Return a statistic and what it is reshaped from, up to what reduces over the batch; None if nothing does."""
-        chain = [value]
-        while True:
-            node = self._graph.by_name.get(chain[-1].name)
-            if node is None or len(chain) > _STEPS:
-                return None
-            if node.op in _SHAPING and node.data_inputs:
-                chain.append(node.data_inputs[0])
-                continue
-            return chain if _reductions(self._graph, chain[-1], self._types) else None
 
     def _shaped(self, ref: TensorRef, variable: str) -> str | None:
         """Return the variable's value in the shape and dtype of a tensor, or None where those cannot be told."""

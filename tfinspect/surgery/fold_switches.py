@@ -1,16 +1,18 @@
 """Conditionals whose predicate is constant: the branch taken stays, the other one goes.
 
 1. A predicate is constant if it is a boolean Const, or computed from such by Identity, LogicalNot, LogicalAnd and
-   LogicalOr.
+   LogicalOr, or a constant number that is cast to bool or compared with another.
 2. The Switch becomes an Identity of its data, under its own name; consumers of the output taken read that.
 3. Whatever consumes the other output, directly or not, is dead up to the next Merge, as TensorFlow's executor has it.
 4. A Merge with one live input left becomes an Identity of it, under its own name; its second output, the index of the
    input, becomes a constant.
 5. If and StatelessIf become calls of the branch taken.
+6. Select between tensors of one shape becomes an Identity of the one that is taken.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 from tfinspect.errors import SurgeryError
@@ -18,14 +20,22 @@ from tfinspect.ir.attrs import Attr
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.graph import MERGING_OPS, Graph, Node, const
 from tfinspect.ir.refs import TensorRef
+from tfinspect.ir.shapes import is_static
 from tfinspect.ir.tensors import Tensor
 from tfinspect.surgery._edges import as_input, drop_dangling, fresh_name, redirect
+from tfinspect.surgery.scalars import scalar
+from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
 _MERGES = frozenset({"Merge", "RefMerge"})
+_SELECTS = frozenset({"Select", "SelectV2"})
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "Equal": operator.eq, "NotEqual": operator.ne, "Greater": operator.gt, "GreaterEqual": operator.ge,
+    "Less": operator.lt, "LessEqual": operator.le,
+}  # fmt: skip
 _CALLS = {"If": "StatefulPartitionedCall", "StatelessIf": "PartitionedCall"}
 
 
@@ -36,7 +46,7 @@ def fold_switches(graph: Graph) -> Graph:
         SurgeryError: a Merge of more than two inputs would have to keep its output of the input's index.
         InvalidGraphError: the graph has a cycle that is no loop.
     """
-    if not any(node.op in _SWITCHES or node.op in _CALLS for node in graph.nodes):
+    if not any(node.op in _SWITCHES or node.op in _SELECTS or node.op in _CALLS for node in graph.nodes):
         return graph
     folding = _Folding(graph)
     folding.run()
@@ -53,6 +63,7 @@ class _Folding:
         self.moved: dict[TensorRef, TensorRef] = {}
         self.added: list[Node] = []
         self.taken = set(graph.by_name)
+        self.types: TensorTypes | None = None
 
     def run(self) -> None:
         for node in self.graph.topological():
@@ -64,6 +75,8 @@ class _Folding:
                 self._switch(node)
             elif node.op in _CALLS:
                 self._call(node)
+            elif node.op in _SELECTS:
+                self._select(node)
             else:
                 self._evaluate(node)
 
@@ -96,6 +109,14 @@ class _Folding:
                 self.truth[out] = decisive
             elif None not in values:
                 self.truth[out] = not decisive
+        elif node.op == "ToBool" or (node.op == "Cast" and node.dtype("DstT") == DType.BOOL):
+            number = scalar(self.graph, inputs[0])
+            if number is not None:
+                self.truth[out] = number != 0
+        elif node.op in _COMPARISONS:
+            numbers = [scalar(self.graph, ref) for ref in inputs]
+            if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:  # noqa: PLR2004 - two operands
+                self.truth[out] = _COMPARISONS[node.op](numbers[0], numbers[1])
 
     def _switch(self, node: Node) -> None:
         data, predicate = node.data_inputs[:2]
@@ -110,6 +131,21 @@ class _Folding:
             self.moved[TensorRef(node.name, 1)] = TensorRef(node.name)
         if data in self.truth:
             self.truth[TensorRef(node.name, int(value))] = self.truth[data]
+
+    def _select(self, node: Node) -> None:
+        predicate, *branches = node.data_inputs
+        value = self.truth.get(predicate)
+        if value is None or len(branches) != 2:  # noqa: PLR2004 - one for true, one for false
+            return
+        if node.op == "SelectV2":  # which gives the shape that both fit into
+            self.types = self.types or TensorTypes(self.graph)
+            shapes = [self.types.type_of(ref).shape for ref in branches]
+            if shapes[0] != shapes[1] or not is_static(shapes[0]):
+                return
+        taken = branches[0] if value else branches[1]
+        controls = [text for text in node.inputs if text.startswith("^")]
+        attrs = {"T": node.attrs["T"]}
+        self.replaced[node.name] = Node(node.name, "Identity", (as_input(taken), *controls), attrs, device=node.device)
 
     def _merge(self, node: Node) -> None:
         inputs = node.data_inputs

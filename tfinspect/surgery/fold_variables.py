@@ -14,12 +14,13 @@ from tfinspect.errors import SurgeryError
 from tfinspect.ir.graph import Graph, Node, const
 from tfinspect.surgery._edges import drop_dangling
 from tfinspect.surgery.at_load import AtLoad, initial_value, initial_values
-from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
+from tfinspect.surgery.drop_updates import drop_updates, is_update, refuse_updates
 from tfinspect.surgery.embed_files import embed_files
 from tfinspect.surgery.fill_tables import fill_tables, refuse_empty_tables
 from tfinspect.surgery.handles import follow_handles, plain_read, true_like
 from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.reference_ops import plain_form
+from tfinspect.surgery.object_paths import found_elsewhere
 from tfinspect.surgery.plain_functions import CONTROL_FLOW, PlainFunctions
 from tfinspect.surgery.prune import prune
 from tfinspect.surgery.reconcile import VARIABLES, declared_shape, value_of, variable_keys
@@ -45,7 +46,8 @@ class FreezeReport:
 
     Attributes:
         restored: checkpoint key by variable node.
-        updates: control inputs to state updates that were dropped, as (node, update).
+        updates: control inputs to state updates that were dropped, as (node, update), and updates that functions make
+            besides computing their results, as (function, update).
         unused: checkpoint keys of weights that no kept variable takes.
         notes: what was put in the graph besides, in words.
     """
@@ -91,7 +93,9 @@ def fold_variables(
     load = load or AtLoad()
     refuse_stale_reads(graph, outputs, feeds)
     graph, _ = fill_tables(graph, checkpoint, outputs, feeds)
-    kept, updates = drop_updates(inline_functions(prune(graph, outputs, feeds), outputs), outputs)
+    pruned = prune(graph, outputs, feeds)
+    kept, updates = drop_updates(inline_functions(pruned, outputs), outputs)
+    updates += _updates_in_functions(pruned, [update for _, update in updates])
     kept, notes = embed_files(prune(kept, outputs), load, outputs)
     refuse_updates(kept, outputs)
     refuse_empty_tables(kept)
@@ -99,6 +103,7 @@ def fold_variables(
     variables = [node for node in kept.nodes if node.op in VARIABLES and node.name in read]
     if keys is None:
         keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
+    keys = {**keys, **found_elsewhere(keys, variables, checkpoint.variables)}
     missing = {node.name for node in variables if keys[node.name].name not in checkpoint.variables}
     setting, initial = initial_values(graph, load, missing)
     check_restorable([node for node in variables if node.name not in initial], keys, checkpoint)
@@ -118,6 +123,12 @@ def fold_variables(
     _refuse_variables(plain)
     restored = {name: keys[name].name for name in values if name not in initial}
     return plain, FreezeReport(restored, updates, _unused(checkpoint, set(restored.values())), tuple(notes))
+
+
+def _updates_in_functions(graph: Graph, known: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the updates that a run of the functions would make and a frozen graph does not, as (function, update)."""
+    found = [(name, node) for name, each in graph.functions.items() for node in each.body.nodes if is_update(node)]
+    return tuple((name, n.name) for name, n in found if not any(each.endswith(f"/{n.name}") for each in known))
 
 
 def _plain(graph: Graph, values: Mapping[str, Node]) -> Graph:

@@ -4,7 +4,7 @@ The forms, v the variable, x the tensor, r and d numbers or scalars:
 
 * `v -= (v - x) * r`, of assign_moving_average and the layers built on it
 * `v = v * d + x * (1 - d)`, and `v += (x - v) * r`, as written by hand
-* `v -= v - b / c`, where `b -= (b - x) * r`: the first form with its bias taken out (zero_debias)
+* `v = b / c` or `v -= v - b / c`, where `b -= (b - x) * r`: the first form with its bias taken out (zero_debias)
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Average:
 def moving_averages(graph: Graph) -> list[Average]:
     """Return the moving averages of a graph, in file order of their updates."""
     found: list[Average] = []
+    biased: set[str] = set()
     for node in graph.nodes:
         inputs = node.data_inputs
         if len(inputs) < 2 or node.op not in _SUBTRACTS | _ADDS_TO | _ASSIGNS:  # noqa: PLR2004 - variable and value
@@ -56,10 +57,15 @@ def moving_averages(graph: Graph) -> list[Average]:
         if variable is None:
             continue
         value = _averaged(graph, node, variable)
+        if value is None and node.op in _SUBTRACTS | _ASSIGNS:
+            unbiased = _unbiased(graph, node, variable)
+            if unbiased is not None:
+                value = unbiased[0]
+                biased.add(unbiased[1])
         value = None if value is None else _outside(graph, value)
         if value is not None and read_variable(graph, value) != variable:
             found.append(Average(variable, value, node.name))
-    return found
+    return [average for average in found if average.variable not in biased]
 
 
 def _outside(graph: Graph, ref: TensorRef) -> TensorRef:
@@ -94,10 +100,7 @@ def _averaged(graph: Graph, update: Node, variable: str) -> TensorRef | None:
     delta = update.data_inputs[1]
     if update.op in _ASSIGNS:
         return _weighted(graph, delta, variable)
-    value = _scaled_difference(graph, delta, variable, minuend=update.op in _SUBTRACTS)
-    if value is None and update.op in _SUBTRACTS:
-        value = _unbiased(graph, delta, variable)
-    return value
+    return _scaled_difference(graph, delta, variable, minuend=update.op in _SUBTRACTS)
 
 
 def _of(graph: Graph, ref: TensorRef, ops: frozenset[str]) -> list[TensorRef] | None:
@@ -146,12 +149,15 @@ def _complements(graph: Graph, decay: TensorRef, weight: TensorRef) -> bool:
     return False
 
 
-def _unbiased(graph: Graph, ref: TensorRef, variable: str) -> TensorRef | None:
-    """Match `v - b / c` with b an average that is updated on the way, and return what b averages."""
-    operands = _of(graph, ref, frozenset({"Sub"}))
-    if operands is None or read_variable(graph, operands[0]) != variable:
-        return None
-    quotient = _of(graph, operands[1], _DIVIDES)
+def _unbiased(graph: Graph, update: Node, variable: str) -> tuple[TensorRef, str] | None:
+    """Match `v = b / c` or `v -= v - b / c`, b updated on the way, and return what b averages, and b's variable."""
+    value = update.data_inputs[1]
+    if update.op in _SUBTRACTS:
+        operands = _of(graph, value, frozenset({"Sub"}))
+        if operands is None or read_variable(graph, operands[0]) != variable:
+            return None
+        value = operands[1]
+    quotient = _of(graph, value, _DIVIDES)
     if quotient is None:
         return None
     biased = graph.by_name.get(behind_identities(graph, quotient[0]).name)
@@ -162,7 +168,8 @@ def _unbiased(graph: Graph, ref: TensorRef, variable: str) -> TensorRef | None:
     if biased is None or biased.op not in _SUBTRACTS:
         return None
     name = read_variable(graph, biased.data_inputs[0])
-    return None if name is None else _scaled_difference(graph, biased.data_inputs[1], name, minuend=True)
+    averaged = None if name is None else _scaled_difference(graph, biased.data_inputs[1], name, minuend=True)
+    return None if name is None or averaged is None else (averaged, name)
 
 
 def _updates(graph: Graph, node: Node, variable: str | None) -> bool:

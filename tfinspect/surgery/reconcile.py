@@ -286,15 +286,10 @@ def value_of(node: Node, key: Key, checkpoint: Checkpoint) -> Tensor:
     Raises:
         VariableNotFoundError: the checkpoint does not have the key.
     """
-    from tfinspect.ir.tensors import Tensor
-
     tensor = checkpoint.tensor(key.name)
     if key.begin is not None and key.size is not None:
-        whole = tensor
-        cut = tuple(slice(b, b + s) for b, s in zip(key.begin, key.size, strict=True))
-        tensor = Tensor(whole.dtype, key.size, lambda: whole.numpy()[cut])
+        tensor = tensor.part(key.begin, key.size)
     shape = declared_shape(node)
     if key.reshaped and shape is not None and is_static(shape) and shape != tensor.shape:
-        flat, static = tensor, tuple(d for d in shape if d is not None)
-        tensor = Tensor(flat.dtype, static, lambda: flat.numpy().reshape(static))
+        tensor = tensor.reshaped(tuple(d for d in shape if d is not None))
     return tensor

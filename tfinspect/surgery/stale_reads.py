@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tfinspect.errors import SurgeryError
-from tfinspect.surgery._bodies import canonical, postorder
+from tfinspect.surgery._bodies import LOOPS, canonical, postorder
 from tfinspect.surgery.drop_updates import is_update
 from tfinspect.surgery.handles import PASSING, READING
 from tfinspect.surgery.prune import called_functions, needed
@@ -79,13 +79,15 @@ def _of_functions(graph: Graph, nodes: Iterable[Node]) -> dict[str, _Effects]:
         return list(dict.fromkeys(n for node in library[name].body.nodes for n in called_functions(node, library)))
 
     starts = dict.fromkeys(name for node in nodes for name in called_functions(node, library))
+    everywhere = [*nodes, *(node for function in library.values() for node in function.body.nodes)]
+    loops = {name for node in everywhere if node.op in LOOPS for name in called_functions(node, library)}
     found: dict[str, _Effects] = {}
     for name in postorder(library, starts, callees):
         body = library[name].body
         args = {arg: arg for arg, _ in body.args}
         numbers = {arg: number for number, arg in enumerate(args)}
         inside = _Body(name, body.nodes, args, found, library)
-        inside.check(list(body.results.values()))
+        inside.check(list(body.results.values()), in_loop=name in loops)
         found[name] = _Effects(
             frozenset(numbers[root] for root in inside.read if root in numbers),
             {numbers[root]: node for root, node in inside.written.items() if root in numbers},
@@ -117,13 +119,15 @@ class _Body:
                 self._writes.setdefault(node.name, set()).add(root)
                 self.written.setdefault(root, update)
 
-    def check(self, results: Sequence[str]) -> None:
+    def check(self, results: Sequence[str], *, in_loop: bool = False) -> None:
         """Note what the results depend on, and refuse a read that an update of the same variable comes before.
+
+        A loop that updates a variable is refused as such, if it is needed at all.
 
         Raises:
             SurgeryError: there is one.
         """
-        before = self._updated_before() if self._writes else {}
+        before = self._updated_before() if self._writes and not in_loop else {}
         for name in self._behind(results):
             node = self._nodes[name]
             for root in self._reads_of(node):

@@ -46,6 +46,7 @@ def take_out_checks(
     passing = {node.name: None for node in graph.nodes if node.op in plain}
     watching = {node.name for node in graph.nodes if _watches(graph, node, keep)}
     watching |= {node.name for node in graph.nodes if _guards(graph, node, watching, keep)}
+    watching |= {node.name for node in graph.nodes if _hands_on(graph, node, watching, keep)}
     if not passing and not watching:
         return graph, []
     gone = watching | _idle(graph, watching | set(passing))
@@ -62,6 +63,13 @@ def _watches(graph: Graph, node: Node, keep: Collection[str]) -> bool:
     if node.name in keep or not (is_summary(node.op) or _guards_by_function(graph, node)):
         return False
     return not _read(graph, node)
+
+
+def _hands_on(graph: Graph, node: Node, watching: Collection[str], keep: Collection[str]) -> bool:
+    """Whether a node is an Identity of what goes, which something waits for."""
+    if node.op != "Identity" or node.name in keep or _is_read(graph, node):
+        return False
+    return any(ref.name in watching for ref in node.data_inputs)
 
 
 def _read(graph: Graph, node: Node) -> list[Node]:

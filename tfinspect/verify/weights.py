@@ -1,7 +1,8 @@
 """Weights accounted for one by one: numbers alone cannot show that one weight of a middle layer is off by a percent.
 
 Every array of the target is the same bytes as one of the source, a permutation of its axes, a fold that is recomputed
-in float64, trivial (all elements equal), small, or *unaccounted*. One that is almost another is *wrong*.
+in float64, several that a recurrent layer puts together, trivial (all elements equal), small, or *unaccounted*. One
+that is almost another is *wrong*.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from tfinspect.ir.dtypes import DType
 from tfinspect.verify import folds as _folds
+from tfinspect.verify import recurrent as _recurrent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from tfinspect.ir.tensors import Tensor
     from tfinspect.verify.folds import Fold
+    from tfinspect.verify.recurrent import Joined, Layer
 
 SMALL_SIZE = 64  # elements below which an array may be anything a converter folds: shapes, axes, epsilons
 _MOST_RANK = 6
@@ -59,6 +62,7 @@ class WeightsReport:
         wrong: what is not what it was declared to be, or differs from a source in a few elements, in words.
         unused: large arrays of the source that nothing in the target comes from.
         elements: number of elements of the target that are accounted for exactly.
+        joined: several arrays of the source in one, the gates of a recurrent layer in another order; the same bits.
     """
 
     json_properties: ClassVar[tuple[str, ...]] = ("complete",)
@@ -72,6 +76,7 @@ class WeightsReport:
     wrong: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     elements: int = 0
+    joined: tuple[Account, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -89,6 +94,7 @@ class _Tally:
     unaccounted: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     elements: int = 0
+    joined: list[Account] = field(default_factory=list)
 
 
 _Key = tuple[DType, int, int, int]
@@ -101,6 +107,7 @@ def account(
     folds: Mapping[str, Fold] | None = None,
     provenance: Mapping[str, str] | None = None,
     epsilons: Iterable[float] = (),
+    recurrent: Iterable[Layer] = (),
 ) -> WeightsReport:
     """Say where every array of the target comes from.
 
@@ -110,6 +117,7 @@ def account(
         folds: by name of the target's array, what it must be.
         provenance: by name of the target's array, the source it must be, up to a permutation.
         epsilons: of the source's batch normalisations, for folds that are not declared; its scalars are tried as well.
+        recurrent: layers of the target whose weights may be several of the source's, in another order.
 
     Raises:
         UsageError: a fold or a provenance names an array that is not there.
@@ -127,6 +135,8 @@ def account(
             _check_provenance(name, tensor, named[name], source, tally)
         elif not _find(name, tensor, source, index, tally):
             left.append(name)
+    together = _recurrent.joined(recurrent, {name: target[name] for name in left}, source)
+    left = [name for name in left if not _join(name, target[name], together, tally)]
     found = _folds.discover({name: target[name] for name in left}, source, epsilons)
     for name in left:
         if name in found:
@@ -134,7 +144,7 @@ def account(
             tally.elements += target[name].size
         else:
             _classify(name, target[name], source, tally)
-    used = {s for a in (*tally.identical, *tally.permuted, *tally.folded) for s in a.sources}
+    used = {s for a in (*tally.identical, *tally.permuted, *tally.folded, *tally.joined) for s in a.sources}
     unused = tuple(n for n, t in source.items() if n not in used and t.size >= SMALL_SIZE and t.dtype.is_floating)
     return WeightsReport(
         tuple(tally.identical),
@@ -146,7 +156,20 @@ def account(
         tuple(tally.wrong),
         unused,
         tally.elements,
+        tuple(tally.joined),
     )
+
+
+def _join(name: str, tensor: Tensor, together: Mapping[str, Joined], tally: _Tally) -> bool:
+    if name not in together:
+        return False
+    sources, problem = together[name]
+    if problem:
+        tally.wrong.append(problem)
+    else:
+        tally.joined.append(Account(name, sources))
+        tally.elements += tensor.size
+    return True
 
 
 def _bits(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

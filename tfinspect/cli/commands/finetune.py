@@ -13,6 +13,7 @@ from tfinspect.cli.options import (
     Bottleneck,
     Force,
     GraphArgument,
+    Inputs,
     Json,
     Quiet,
     RequiredOutput,
@@ -63,7 +64,7 @@ def command(
         typer.Option("--scope", metavar="PATTERN", help="Train weights of this scope or pattern; repeat"),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Train all layers (the default)", show_default=False)
+        bool, typer.Option("--all", help="Train all layers, also those that --decay all but stops", show_default=False)
     ] = False,
     head_only: Annotated[bool, typer.Option("--head-only", help="Train the head alone", show_default=False)] = False,
     batch_norm: Annotated[
@@ -76,8 +77,8 @@ def command(
     ] = None,
     decay: Annotated[
         float, typer.Option("--decay", metavar="X", help="Factor of the rate from each layer to the one before it")
-    ] = 0.95,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over the photos")] = 10,
+    ] = 0.85,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over the photos")] = 30,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Photos a step")] = 16,
     no_augment: Annotated[
         bool, typer.Option("--no-augment", help="No flips, crops and changes of colour", show_default=False)
@@ -99,6 +100,7 @@ def command(
     validation: Annotated[float, typer.Option("--validation", metavar="X", help="Share to watch training on")] = 0.1,
     test: Annotated[float, typer.Option("--test", metavar="X", help="Share to judge the result on")] = 0.1,
     split_seed: Annotated[str, typer.Option("--split-seed", metavar="TEXT", help="Another text, another split")] = "",
+    inputs: Inputs = None,
     size: Size = None,
     mean: Mean = None,
     scale: Scale = None,
@@ -119,8 +121,10 @@ def command(
     Constants of the graph become variables, a head is trained on the trunk's
     features and then both on augmented photos; the result is frozen again and
     checked: run as written, it must give what training measured. Layers far
-    from the head learn more slowly (--decay). The photos' names decide which
-    of them are for validation and test. The same seed gives the same order and
+    from the head learn more slowly (--decay); where their steps would be less
+    than a 25th of the head's they stay as they are, which takes half the time
+    (--all trains them too). The photos' names decide which of them are for
+    validation and test. The same seed gives the same order and
     augmentation; results differ by rounding, for TensorFlow adds in threads.
     The same command goes on after a kill where the last epoch ended.
 
@@ -163,6 +167,7 @@ def command(
             validation=validation,
             test=test,
             split_seed=split_seed,
+            inputs=inputs or (),
             size=parse_size(size),
             model_settings=setting or (),
             mean=mean or None,

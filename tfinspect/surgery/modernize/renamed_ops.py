@@ -1,7 +1,7 @@
 """Ops of TensorFlow 0.x and 1.x that importers refuse now, in ops of today that compute the same.
 
 Only what is refused is touched: an op is, from the graph version in which it was deprecated on (`ops.DEPRECATED`), and
-the `Batch*` transforms have lost their kernels altogether. The node that gives the result keeps the old name.
+the `Batch*` transforms and `TopK` have lost their kernels altogether. The node that gives the result keeps the name.
 
 * `BatchFFT`, `BatchCholesky`, `BatchMatrixDiag`... are the names of what the ops without `Batch` do since 2016-17.
 * `TopK`, `QuantizeAndDequantize`, `Conv3DBackpropInput` and -`Filter` took as attribute or shape what is an input now.
@@ -40,7 +40,7 @@ RENAMED: Final = {
 }  # fmt: skip
 """Ops that only changed their name."""
 
-_NO_KERNEL = frozenset(_FOURIER)
+_NO_KERNEL = frozenset({*_FOURIER, "TopK"})
 _CONTRIB = frozenset({"ImageProjectiveTransform"})
 
 

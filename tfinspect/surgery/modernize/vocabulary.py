@@ -46,7 +46,7 @@ def _unknown_ops(graph: Graph) -> list[str]:
     for op, found in nodes.items():
         reason = None if op in graph.functions else refusal(op, graph.versions.producer)
         if reason is not None:
-            notes.append(f"{counted(len(found), 'node')} of {op} stay, as `{found[0].name}`: {reason}")
+            notes.append(f"{op} stays in {counted(len(found), 'node')}, as `{found[0].name}`: {reason}")
     return notes
 
 
