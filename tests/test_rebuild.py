@@ -174,6 +174,8 @@ def test_verbs_that_want_a_graph(call: Caller, bare: Path) -> None:
 def test_a_model_opened_before_is_rebuilt_as_well(bare: Path) -> None:
     opened = ti.open(bare / "net.ckpt")
     assert opened.graph is None
+    (start,) = (node for node in ti.freeze(opened, size=(96, 64)).nodes if node.op == "Placeholder")
+    assert start.shape() == (None, 96, 64, 3)
     assert len(freeze_model(opened).graph) == len(freeze_model(bare / "net.ckpt").graph)
 
 
@@ -301,4 +303,4 @@ def test_what_cannot_be_is_refused(bare: Path) -> None:
     with pytest.raises(UsageError, match=r"^no image is of the size 0x8$"):
         open_graph(bare / "net.ckpt", size=(0, 8))
     with pytest.raises(UnrestoredVariablesError, match=r"`InceptionV1/|variables"):
-        freeze_model(bare / "net.ckpt", rename={"InceptionV1": "other"})
+        ti.freeze(bare / "net.ckpt", rename={"InceptionV1": "other"})

@@ -121,6 +121,7 @@ def freeze(
     rename: Mapping[str, str] | None = None,
     averages: bool = False,
     keep_training: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> Graph:
     """Return the graph as it is in inference, with every variable that the outputs need as a constant.
 
@@ -128,7 +129,8 @@ def freeze(
     an input pipeline delivers becomes a Placeholder of the same name.
 
     Args:
-        graph: a graph, or the path of one; of a checkpoint with its `.meta` beside it that alone is enough.
+        graph: a graph, or the path of one; of a checkpoint with its `.meta` beside it that alone is enough, and of one
+            without a graph where it is a network that is known.
         checkpoint: where the values come from.
         outputs: tensors the graph must still compute; none: its own outputs, where they are clear.
         inputs: tensors that will be fed, which become Placeholders; nothing behind them needs a value.
@@ -136,6 +138,7 @@ def freeze(
         rename: name, leading scope or pattern (`old/*`) in the graph -> what the checkpoint calls it.
         averages: take a variable's exponential moving average wherever the checkpoint has one.
         keep_training: leave flags, dropout, batch statistics and checks as they are.
+        size: height and width of the images, where the graph of a known network is rebuilt.
 
     Raises:
         InputError: graph or checkpoint cannot be read.
@@ -143,7 +146,7 @@ def freeze(
         UnrestoredVariablesError: variables are missing or of another shape or dtype; all are listed.
         SurgeryError: something the outputs need cannot be frozen, or normalises by its batch and keeps no average.
     """
-    options = Options(outputs, inputs, settings, rename or {}, averages, keep_training)
+    options = Options(outputs, inputs, settings, rename or {}, averages, keep_training, size)
     return freeze_model(graph, checkpoint, options).graph
 
 
