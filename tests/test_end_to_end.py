@@ -243,18 +243,21 @@ def test_weights_in_a_file_of_their_own(flowers: Path, tmp_path: Path, monkeypat
 # freezing -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["training", "training_v1"])
-def test_a_frozen_graph_gives_the_same_bits(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "keep"), [("training", False), ("training", True), ("training_v1", False)])
+def test_a_frozen_graph_gives_the_same_bits(kind: str, tmp_path: Path, *, keep: bool) -> None:
     prefix = FIXTURES / kind / "model.ckpt-3"
-    frozen = ti.freeze(f"{prefix}.meta", prefix, outputs=["softmax"])
+    frozen = ti.freeze(f"{prefix}.meta", prefix, outputs=["softmax"], keep_training=keep)
     ti.write_graph(frozen, tmp_path / "frozen.pb")
     x = np.random.default_rng(2).standard_normal((3, 12, 12, 3)).astype("f4")
-    feeds = {"input/image:0": x, "is_training:0": np.zeros((), bool), "keep_prob:0": np.array(1, "f4")}
+    flags = {"is_training:0": np.zeros((), bool), "keep_prob:0": np.array(1, "f4")}
+    assert ({"is_training", "keep_prob"} <= {node.name for node in frozen if node.op.startswith("Placeholder")}) == keep
+    feeds = {"input/image:0": x}
     with (
         runtimes.tensorflow_graph(tmp_path / "frozen.pb") as got,
         runtimes.tensorflow_graph(f"{prefix}.meta", checkpoint=prefix) as want,
     ):
-        a, b = (side.run(["softmax:0"], feeds, variant="plain")[0] for side in (got, want))
+        (a,) = got.run(["softmax:0"], {**feeds, **flags} if keep else feeds, variant="plain")
+        (b,) = want.run(["softmax:0"], {**feeds, **flags}, variant="plain")
     assert a.tobytes() == b.tobytes()
     assert a.std() > 0
     queue = {node.op for node in frozen.nodes} & {"FIFOQueueV2", "QueueDequeueV2"}
