@@ -16,6 +16,10 @@ parts     8 parts along the first axis of each, which are variables of the graph
 columns   likewise along the last axis
 tiles     one variable of the graph each, stored as 2 by 4 pieces
 v1        64 MiB each, in the format of 2015; v1-half: in float16, which that stores as varints
+
+What was found: of `plain`, crc32c takes 0.2 s a GiB and the rest is the disk's, at twice the time of `dd`. Parts of
+variables were cut out of the whole of it, once for each part and in memory: 3 to 5 times the time, and the bound broken
+by a variable of 300 MiB. Of `many`, the time goes into passes over 200,000 nodes, and so does the memory.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tfinspect.api.load import PathLike, open_graph
 from tfinspect.api.prepare import Prepared, prepare
 from tfinspect.api.recipe import METADATA_KEY as RECIPE_KEY
 from tfinspect.api.recipe import carried, format_recipe
-from tfinspect.errors import NameNotFoundError, RuntimeFailedError, UnsupportedOpsError
+from tfinspect.errors import LimitError, NameNotFoundError, RuntimeFailedError, UnsupportedOpsError
 from tfinspect.formats import _atomic
 from tfinspect.formats import onnx as onnx_format
 from tfinspect.ir.dtypes import DType
@@ -284,7 +284,11 @@ def convert_graph(
     scratch = _scratch(sum(tensor.nbytes for tensor in convertible.weights.values()), staged.parent)
     with tempfile.TemporaryDirectory(prefix="tfinspect-", dir=scratch) as folder:
         graph, weights = Path(folder, "candidate.pb"), Path(folder, "weights")
-        formats.write_graph(convertible.graph, graph)
+        try:
+            formats.write_graph(convertible.graph, graph)
+        except LimitError as error:  # weights that the converter must see: those of loops, tables that are looked up
+            error.hint = "write a SavedModel, which keeps all large weights apart: --saved-model"
+            raise
         if convertible.weights:
             weights.mkdir()
             runtimes.write_weights(weights, convertible.weights)

@@ -38,8 +38,12 @@ class Flow:
             self.nodes = tuple({node.name: node for node in graph.nodes}.values())
         self.number = {node.name: i for i, node in enumerate(self.nodes)}
         self.inputs: list[list[Tensor]] = []
-        self.users: list[list[Tensor]] = [[] for _ in self.nodes]
-        self.waiters: list[list[int]] = [[] for _ in self.nodes]
+        # nobody waits for most nodes, and most edges are of a first output: what is equal is shared
+        alone: list[Tensor] = []
+        idle: list[int] = []
+        self.users: list[list[Tensor]] = [alone] * len(self.nodes)
+        self.waiters: list[list[int]] = [idle] * len(self.nodes)
+        firsts: list[Tensor] = [(i, 0) for i in range(len(self.nodes))]
         for i, node in enumerate(self.nodes):
             sources: list[Tensor] = []
             for text in node.inputs:
@@ -47,11 +51,17 @@ class Flow:
                 source = self.number.get(name, -1)
                 if control:
                     if source >= 0:
+                        if self.waiters[source] is idle:
+                            self.waiters[source] = []
                         self.waiters[source].append(i)
                     continue
-                sources.append((source, index) if source >= 0 else NOWHERE)
-                if source >= 0:
-                    self.users[source].append((i, index))
+                if source < 0:
+                    sources.append(NOWHERE)
+                    continue
+                sources.append((source, index) if index else firsts[source])
+                if self.users[source] is alone:
+                    self.users[source] = []
+                self.users[source].append((i, index) if index else firsts[i])
             self.inputs.append(sources)
 
     def tensor(self, ref: TensorRef) -> Tensor | None:
