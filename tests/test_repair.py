@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -498,12 +497,11 @@ def test_a_summary_names_the_first_and_counts_the_rest() -> None:
     assert all(len(KINDS[what]) == 2 for what in KINDS)
 
 
-def test_a_long_chain_is_no_recursion_and_takes_no_time() -> None:
+def test_a_long_chain_is_no_recursion() -> None:
     nodes = [feed("x", (None, 3)), held("w", 3), op("Mul", "n0", "x", "w", T=F)]
     nodes += [op("Identity", f"n{k}", f"n{k - 1}", T=F) for k in range(1, 5_000)]
-    start = time.process_time()
-    repaired(graph(nodes), checkpoint(w=[1, 2, 3]), "n4999")
-    assert time.process_time() - start < 5
+    done = repaired(graph(nodes), checkpoint(w=[1, 2, 3]), "n4999")
+    assert "n4999" in done.graph
 
 
 MUTATED = (
@@ -527,7 +525,7 @@ def test_a_graph_that_is_not_well_formed_gives_one_error(seed: int) -> None:
     draw = random.Random(seed)  # noqa: S311 - nothing secret
     model = open_graph(FIXTURES / "training" / "model.ckpt-3.meta")
     assert model.graph is not None
-    nodes = [n for n in model.graph.nodes if not n.name.startswith("save")]
+    nodes = list(model.graph.nodes)
     for _ in range(draw.randint(1, 6)):
         at = draw.randrange(len(nodes))
         node, other = nodes[at], draw.choice(nodes)
@@ -544,7 +542,7 @@ def test_a_graph_that_is_not_well_formed_gives_one_error(seed: int) -> None:
                 nodes[at] = node.replace(attrs={})
             case _:
                 nodes[at] = node.replace(op=draw.choice([other.op, *MUTATED]), attrs=other.attrs)
-    changed = replace(model, graph=Graph(nodes, versions=model.graph.versions), saver=None)
+    changed = replace(model, graph=Graph(nodes, versions=model.graph.versions))
     with contextlib.suppress(TfinspectError):  # any other error fails the test
         plan = plan_model(changed, options=Options(["softmax"]))
         assert (plan.error is None) == (plan.frozen is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -287,12 +286,10 @@ def test_reductions_as_numpy(shape: tuple[int, ...], axes: list[int], keep: bool
         assert shape_of(source, "y") == np.mean(np.zeros(shape), axis=wanted, keepdims=keep).shape
 
 
-def test_long_chains_take_linear_time_and_no_recursion() -> None:
+def test_long_chains_take_no_recursion() -> None:
     nodes = [feed("n0", (None, 4)), *(op("Relu", f"n{i}", f"n{i - 1}", T=F) for i in range(1, 50_000))]
-    start = time.process_time()
     types = TensorTypes(Graph(reversed(nodes)))
     assert types.type_of(ref("n49999")).shape == (None, 4)
-    assert time.process_time() - start < 3
 
 
 def test_listing_does_not_import_numpy_for_graphs_without_shape_arithmetic() -> None:

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import struct
-import time
 import tracemalloc
 import zipfile
 import zlib
@@ -333,11 +332,9 @@ def test_a_deflated_stream_that_lies_takes_no_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
-def test_many_members_are_quick(tmp_path: Path) -> None:
+def test_many_members(tmp_path: Path) -> None:
     data = build(*(Member(f"{i}", b"", method=STORED) for i in range(10_000)))
-    started = time.perf_counter()
     assert len(opened(tmp_path, data).names) == 10_000
-    assert time.perf_counter() - started < 3
 
 
 WHOLE = standard({"a.bin": TEXT, "b.json": b"[1, 2]", "c/d": b""}, DEFLATED)

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import TensorRef, split_input
 from tfinspect.ir.shapes import Shape, is_static
 from tfinspect.surgery._edges import IDENTITIES, behind_identities, constant_behind
@@ -29,6 +30,7 @@ AVERAGE = "ExponentialMovingAverage"
 _RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _CALLS = frozenset({"StatefulPartitionedCall", "PartitionedCall"})
+_SLICE = re.compile(r"([0-9]{1,18} )+(-|[0-9]{1,18},[0-9]{1,18})(:(-|[0-9]{1,18},[0-9]{1,18}))*")
 _PART = re.compile(r"^(?P<whole>.+)/part_(?P<part>\d+)$")
 
 
@@ -99,8 +101,10 @@ def restored(graph: Graph, ref: TensorRef) -> Key | None:
     if node is None or node.op not in _RESTORES:
         return None
     inputs = node.data_inputs
-    names = _strings(graph, inputs[1])
-    slices = _strings(graph, inputs[2]) if node.op != "Restore" else ("",) * len(names or ())
+    names = _strings(graph, inputs[1]) if len(inputs) > 1 else None
+    slices: tuple[str, ...] | None = ("",) * len(names or ())
+    if node.op != "Restore":
+        slices = _strings(graph, inputs[2]) if len(inputs) > 2 else None  # noqa: PLR2004 - file, names, slices
     if names is None or slices is None or ref.index >= min(len(names), len(slices)):
         return None
     return _key(names[ref.index], slices[ref.index], reshaped=reshaped)
@@ -109,7 +113,7 @@ def restored(graph: Graph, ref: TensorRef) -> Key | None:
 def _strings(graph: Graph, ref: TensorRef) -> tuple[str, ...] | None:
     node = constant_behind(graph, ref)
     tensor = None if node is None else node.tensor()
-    return None if tensor is None else _decode(tensor)
+    return None if tensor is None or tensor.dtype is not DType.STRING else _decode(tensor)
 
 
 @functools.lru_cache(maxsize=8)  # every variable of a graph asks for the same two tensors
@@ -117,10 +121,12 @@ def _decode(tensor: Tensor) -> tuple[str, ...]:
     return tuple(bytes(value).decode("utf-8", "surrogateescape") for value in tensor.numpy().reshape(-1).tolist())
 
 
-def _key(name: str, spec: str, *, reshaped: bool = False) -> Key:
-    """Read a shape-and-slice: "" for all, or full shape and slice as in `10 4 0,4:-`."""
+def _key(name: str, spec: str, *, reshaped: bool = False) -> Key | None:
+    """Read a shape-and-slice: "" for all, or full shape and slice as in `10 4 0,4:-`; None where it is neither."""
     if not spec:
         return Key(name, reshaped=reshaped)
+    if not _SLICE.fullmatch(spec) or spec.count(" ") != spec.count(":") + 1:
+        return None
     *dims, extents = spec.split(" ")
     begin, size = [], []
     for dim, extent in zip(dims, extents.split(":"), strict=True):
@@ -176,6 +182,8 @@ def restored_in_body(nodes: Mapping[str, Node], text: str) -> Key | None:
     lists = [nodes.get(_source(nodes, text)[0]) for text in restore.inputs[1:3]]
     values = [None if n is None or n.op != "Const" else n.tensor() for n in lists]
     if len(values) < 2 or values[0] is None or values[1] is None:  # noqa: PLR2004 - names and slices
+        return None
+    if any(value is None or value.dtype is not DType.STRING for value in values):
         return None
     names, slices = _decode(values[0]), _decode(values[1])
     return _key(names[index], slices[index]) if index < min(len(names), len(slices)) else None
