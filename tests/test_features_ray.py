@@ -132,7 +132,7 @@ def test_a_folder_behind_a_url_has_the_same_names_in_the_same_order(tmp_path: Pa
     ("url", "cls", "message"),
     [
         ("nosuch://bucket/photos", UsageError, "nosuch://bucket/photos is of a kind that fsspec does not know"),
-        ("file:///nowhere/photos", FileMissingError, "/nowhere/photos is not a folder"),
+        ("file:///nowhere/photos", FileMissingError, "/nowhere/photos does not exist"),
         ("memory://nowhere", FileMissingError, "memory://nowhere is not a folder"),
         ("zip://in::/nowhere.zip", FileMissingError, "zip://in::/nowhere.zip cannot be opened: [Errno 2] No such file or directory: '/nowhere.zip'"),
     ],

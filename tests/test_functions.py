@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.graph_models import ZOO, needs_zoo
 from tfinspect import api
-from tfinspect.api.freeze import freeze_model
+from tfinspect.api.freeze import freeze, freeze_model
 from tfinspect.errors import (
     AmbiguousOutputsError,
     InputError,
@@ -553,10 +553,8 @@ def test_damage_is_refused_as_such(tmp_path_factory: pytest.TempPathFactory, dat
     for name in ("variables", "assets"):
         (folder / name).symlink_to(FIXTURES / "tf2_saved_model" / name, target_is_directory=True)
     try:  # whatever else is raised fails the test
-        frozen = freeze_model(
-            folder, FIXTURES / "tf2_saved_model" / "variables", outputs=["StatefulPartitionedCall_1:1"]
-        )
+        frozen = freeze(folder, FIXTURES / "tf2_saved_model" / "variables", outputs=["StatefulPartitionedCall_1:1"])
     except TfinspectError:
         pass
     else:
-        assert b"".join(map(bytes, graphdef.encode(frozen.graph)))
+        assert b"".join(map(bytes, graphdef.encode(frozen)))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tfinspect import formats
 from tfinspect.api.export_onnx import export_onnx
 from tfinspect.api.export_saved_model import export_saved_model
-from tfinspect.api.freeze import freeze_file, freeze_model
+from tfinspect.api.freeze import Options, freeze, freeze_file
 from tfinspect.errors import LimitError, OutputError
 from tfinspect.formats import graphdef, saved_model
 from tfinspect.formats._bundle_writer import write_bundle
@@ -161,7 +161,7 @@ def test_large_constants_become_variables_and_come_back(tmp_path: Path) -> None:
     assert held.node("layer_1/biases").op == "Const"
     signature = Signature("serving_default", (_spec("x"),), (_spec("out"),), "tensorflow/serving/predict")
     saved_model.write(held, tmp_path / "m", signature=signature, variables=apart, saver=saver)
-    back = freeze_model(tmp_path / "m")
+    back = freeze(tmp_path / "m")
     assert back.report.restored == {f"{name}/variable": name for name in apart}
     for name, array in values().items():
         node = back.graph.by_name.get(f"{name}/variable") or back.graph.node(name)
@@ -191,7 +191,7 @@ def test_a_graph_of_small_constants_stays() -> None:
 @pytest.mark.tensorflow
 def test_a_saved_model_beyond_the_limit_has_variables_and_passes(tmp_path: Path) -> None:
     save_checkpoint(tmp_path)
-    graph = freeze_model(tmp_path / "graph.pb", tmp_path / "model.ckpt", outputs=["out"]).graph
+    graph = freeze(tmp_path / "graph.pb", tmp_path / "model.ckpt", outputs=["out"])
     formats.write_graph(graph, tmp_path / "model.pb")
     done = export_saved_model(tmp_path / "model.pb", tmp_path / "model.saved_model", graph_limit=100_000)
     assert done.verdict is Verdict.PASS
@@ -308,13 +308,13 @@ def test_the_command_names_what_to_type_instead(tmp_path: Path, monkeypatch: pyt
     save_checkpoint(tmp_path)
     monkeypatch.setattr(formats, "write_graph", lambda graph, path, **_: graphdef.write(graph, path, limit=1000))
     with pytest.raises(LimitError) as raised:
-        freeze_file(tmp_path / "model.ckpt", tmp_path / "out.pb", graph=tmp_path / "graph.pb", outputs=["out"])
+        freeze_file(tmp_path / "model.ckpt", tmp_path / "out.pb", graph=tmp_path / "graph.pb", options=Options(["out"]))
     assert raised.value.hint == (
         "keep the weights in files of their own: tfinspect export MODEL --onnx, or --saved-model"
     )
     fixture = FIXTURES / "training" / "model.ckpt-3"
     with pytest.raises(LimitError) as raised:
-        freeze_file(fixture, tmp_path / "out.pb", outputs=["logits/add"])
+        freeze_file(fixture, tmp_path / "out.pb", options=Options(["logits/add"]))
     assert raised.value.hint == (
         f"keep the weights in files of their own: tfinspect export {fixture} --onnx, or --saved-model"
     )

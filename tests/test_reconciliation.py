@@ -203,7 +203,7 @@ def test_all_causes_are_told_at_once() -> None:
     causes: Any = error.evidence["causes"]
     assert sorted(c["slug"] for c in causes) == ["surgery", "surgery", "unrestored-variables"]
     text = str(error)
-    assert "`norm` depends on `count` (AssignAdd)" in text
+    assert "`norm` (FusedBatchNorm) reads `fc/biases` after `count` (AssignAdd) has changed it" in text
     assert "`norm` (FusedBatchNorm) normalises by the statistics of its batch" in text
     assert "the graph needs 3 variables that model.ckpt does not have" in text
 

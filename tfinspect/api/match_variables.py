@@ -228,7 +228,7 @@ class Ledger:
             try:
                 check(graph, outputs)
             except (SurgeryError, LimitError) as other:
-                if all(other.message != known.message for known in errors):
+                if all(other.message != known.message and not _same_update(known, other) for known in errors):
                     errors.append(other)
         errors = [self._with_flags(e) if isinstance(e, UnrestoredVariablesError) else e for e in errors]
         return errors[0] if len(errors) == 1 else _together(errors)
@@ -277,6 +277,12 @@ class Ledger:
             return [f"--map {shlex.quote(text)}" for text in texts[:_FLAGS]], found
         texts, mended = suggested(asked, self.checkpoint)
         return [f"--map {shlex.quote(text)}" for text in texts], mended
+
+
+def _same_update(known: TfinspectError, other: TfinspectError) -> bool:
+    """Whether both are about one update of a variable: that it runs, and that what it changed is read behind it."""
+    update = known.evidence.get("update")
+    return update is not None and update == other.evidence.get("node")
 
 
 def _more(count: int) -> list[str]:
