@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tfinspect import formats
 from tfinspect.api.export_onnx import export_onnx
 from tfinspect.api.export_saved_model import export_saved_model
-from tfinspect.api.freeze import Options, freeze, freeze_file
+from tfinspect.api.freeze import Options, freeze, freeze_file, freeze_model
 from tfinspect.errors import LimitError, OutputError
 from tfinspect.formats import graphdef, saved_model
 from tfinspect.formats._bundle_writer import write_bundle
@@ -161,7 +161,7 @@ def test_large_constants_become_variables_and_come_back(tmp_path: Path) -> None:
     assert held.node("layer_1/biases").op == "Const"
     signature = Signature("serving_default", (_spec("x"),), (_spec("out"),), "tensorflow/serving/predict")
     saved_model.write(held, tmp_path / "m", signature=signature, variables=apart, saver=saver)
-    back = freeze(tmp_path / "m")
+    back = freeze_model(tmp_path / "m")
     assert back.report.restored == {f"{name}/variable": name for name in apart}
     for name, array in values().items():
         node = back.graph.by_name.get(f"{name}/variable") or back.graph.node(name)
