@@ -19,6 +19,7 @@ from tfinspect.errors import (
 )
 from tfinspect.surgery.average_pairs import average_pairs
 from tfinspect.surgery.drop_updates import drop_updates, refuse_updates
+from tfinspect.surgery.fold_variables import read_nodes
 from tfinspect.surgery.given_values import fitted, with_values
 from tfinspect.surgery.moving_averages import moving_averages
 from tfinspect.surgery.object_paths import found_elsewhere
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from tfinspect.surgery.reconcile import Key
 
 __all__ = ["Ledger", "Matched", "Row", "match_variables"]
-_INITIALIZED = frozenset({"IsVariableInitialized", "VarIsInitializedOp", "DisableCopyOnRead"})
 _SHOWN = 20
 _FLAGS = 12
 
@@ -70,8 +70,7 @@ class Matched:
         """Return the account for the outputs of a graph, with values that the caller gave."""
         needed, _ = drop_updates(prune(graph, outputs), outputs)
         needed = prune(needed, outputs)
-        read = {ref.name for node in needed.nodes if node.op not in _INITIALIZED for ref in node.data_inputs}
-        read |= {ref.name for ref in outputs}
+        read = read_nodes(needed, outputs)
         variables = [node for node in graph.nodes if node.op in VARIABLES and node.name in self.keys]
         mattering = [node for node in variables if node.name in read]
         keys = {**self.keys, **found_elsewhere(self.keys, mattering, self.checkpoint.variables)}

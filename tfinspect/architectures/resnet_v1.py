@@ -6,27 +6,13 @@ same as the published stride in the first unit of the next block.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final
 
-from tfinspect.architectures._residual import (
-    BASE,
-    EPSILON,
-    EXPANSION,
-    LAYERS,
-    UNITS,
-    classify,
-    padded_conv,
-    shortcut,
-    units,
-)
-from tfinspect.architectures._slim import NONE, Style
-from tfinspect.architectures.family import Family
+from tfinspect.architectures._residual import BASE, EXPANSION, classify, families, padded_conv, shortcut, units
+from tfinspect.architectures._slim import NONE
 
 if TYPE_CHECKING:
     from tfinspect.architectures._slim import Net, Value
-
-_SIZE: Final = 224
 
 
 def _build(net: Net, x: Value, *, depth: int) -> None:
@@ -43,17 +29,4 @@ def _build(net: Net, x: Value, *, depth: int) -> None:
     classify(net, x)
 
 
-def _family(depth: int) -> Family:
-    return Family(
-        name=f"resnet_v1_{depth}",
-        title=f"ResNet v1 {depth}",
-        scope=f"resnet_v1_{depth}",
-        size=(_SIZE, _SIZE),
-        style=Style(gamma=True, epsilon=EPSILON),
-        pixels="less mean",
-        build=functools.partial(_build, depth=depth),
-        layers=LAYERS,
-    )
-
-
-FAMILIES: Final = tuple(map(_family, UNITS))
+FAMILIES: Final = families(1, 224, "less mean", _build)

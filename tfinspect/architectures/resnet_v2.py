@@ -7,27 +7,13 @@ Slim published these networks with images and pixels as Inception takes them.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final
 
-from tfinspect.architectures._residual import (
-    BASE,
-    EPSILON,
-    EXPANSION,
-    LAYERS,
-    UNITS,
-    classify,
-    padded_conv,
-    shortcut,
-    units,
-)
-from tfinspect.architectures._slim import NONE, Style
-from tfinspect.architectures.family import Family
+from tfinspect.architectures._residual import BASE, EXPANSION, classify, families, padded_conv, shortcut, units
+from tfinspect.architectures._slim import NONE
 
 if TYPE_CHECKING:
     from tfinspect.architectures._slim import Net, Value
-
-_SIZE: Final = 299
 
 
 def _build(net: Net, x: Value, *, depth: int) -> None:
@@ -46,17 +32,4 @@ def _build(net: Net, x: Value, *, depth: int) -> None:
     classify(net, net.batch_norm(x, "postnorm"))
 
 
-def _family(depth: int) -> Family:
-    return Family(
-        name=f"resnet_v2_{depth}",
-        title=f"ResNet v2 {depth}",
-        scope=f"resnet_v2_{depth}",
-        size=(_SIZE, _SIZE),
-        style=Style(gamma=True, epsilon=EPSILON),
-        pixels="half range",
-        build=functools.partial(_build, depth=depth),
-        layers=LAYERS,
-    )
-
-
-FAMILIES: Final = tuple(map(_family, UNITS))
+FAMILIES: Final = families(2, 299, "half range", _build)

@@ -99,7 +99,7 @@ def fold_variables(
     kept, notes = embed_files(prune(kept, outputs), load, outputs)
     refuse_updates(kept, outputs)
     refuse_empty_tables(kept)
-    read = _read(kept, outputs)
+    read = read_nodes(kept, outputs)
     variables = [node for node in kept.nodes if node.op in VARIABLES and node.name in read]
     if keys is None:
         keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
@@ -182,7 +182,7 @@ def _unused(checkpoint: Checkpoint, taken: Collection[str]) -> tuple[str, ...]:
     return tuple(n for n, info in checkpoint.variables.items() if info.role == "weight" and n not in taken)
 
 
-def _read(graph: Graph, outputs: Sequence[TensorRef]) -> set[str]:
+def read_nodes(graph: Graph, outputs: Sequence[TensorRef]) -> set[str]:
     """Return the nodes whose value matters: those that something other than an is-initialised test consumes."""
     consumed = {ref.name for node in graph.nodes if node.op not in _INITIALIZED for ref in node.data_inputs}
     return consumed | {ref.name for ref in outputs}
