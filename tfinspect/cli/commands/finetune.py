@@ -134,7 +134,7 @@ def command(
 
     \b
     Examples:
-      Flowers on MobileNet, all layers
+      Flowers on MobileNet
         $ tfinspect finetune mobilenet.pb flowers/ --bottleneck MobilenetV1/Logits/AvgPool_1a/AvgPool -o flowers.pb
       Only what comes after a tensor
         $ tfinspect finetune inception.pb flowers/ --bottleneck pool_3/_reshape --from mixed_8/join -o flowers.pb

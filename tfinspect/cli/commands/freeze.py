@@ -17,7 +17,7 @@ def command(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            metavar="CKPT", help="Prefix, .index, .meta, V1 file, folder, or Keras file", show_default=False
+            metavar="CKPT", help="Prefix, .index, .meta, V1 file, SavedModel, or Keras file", show_default=False
         ),
     ],
     *,
