@@ -294,7 +294,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         assert folders(tmp_path) == 1
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in err
     assert folders(tmp_path) == 0
 

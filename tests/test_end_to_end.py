@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -228,15 +227,13 @@ def test_settings(tmp_path: Path) -> None:
 
 
 def test_weights_in_a_file_of_their_own(flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    large = functools.partial(runtimes.ConversionRequest, force_external_data=True)
-    monkeypatch.setattr(runtimes, "ConversionRequest", large)
-    report = ti.export_onnx(flowers, tmp_path / "m.onnx", inputs=["Mul:0"])
+    report = ti.export_onnx(flowers, tmp_path / "m.onnx", inputs=["Mul:0"], external_data=True)
     assert report.verdict is ti.Verdict.PASS
     assert sorted(p.name for p in tmp_path.glob("m*")) == ["m.onnx", "m.onnx.data"]
     assert ti.verify(flowers, tmp_path / "m.onnx").verdict is ti.Verdict.PASS
     monkeypatch.setattr(runtimes, "check_onnx", lambda _: (_ for _ in ()).throw(RuntimeFailedError("no")))
     with pytest.raises(RuntimeFailedError):
-        ti.export_onnx(flowers, tmp_path / "n.onnx", inputs=["Mul:0"])
+        ti.export_onnx(flowers, tmp_path / "n.onnx", inputs=["Mul:0"], external_data=True)
     assert list(tmp_path.glob("n*")) == []
 
 

@@ -12,6 +12,7 @@ from tfinspect.surgery.batch_statistics import batch_dependent, shaped_from, use
 from tfinspect.surgery.fold_switches import fold_switches
 from tfinspect.surgery.inline_functions import inline_functions
 from tfinspect.surgery.modernize.vocabulary import current_vocabulary
+from tfinspect.surgery.moving_averages import without_updates
 from tfinspect.surgery.ops import CODE_OPS, RANDOM, SWITCHES, VARIABLES
 from tfinspect.surgery.partition_ends import plain_ends, plain_names
 from tfinspect.surgery.phase import phase_flags
@@ -118,6 +119,8 @@ def before_folding(
     if not keep_training:
         graph, normed = uses_moving_statistics(graph, outputs, kept, TensorTypes(graph))
         repairs += normed
+        graph, waited = without_updates(graph, kept)
+        repairs += [Repair("update", *each) for each in waited if each[0] in needed]
     return Repaired(graph, tuple(repairs), values=variables)
 
 

@@ -17,6 +17,8 @@ from tfinspect.surgery.ops import VARIABLES
 from tfinspect.surgery.scalars import scalar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tfinspect.ir.graph import Graph, Node
     from tfinspect.ir.refs import TensorRef
 
@@ -66,6 +68,24 @@ def moving_averages(graph: Graph) -> list[Average]:
         if value is not None and read_variable(graph, value) != variable:
             found.append(Average(variable, value, node.name))
     return [average for average in found if average.variable not in biased]
+
+
+def without_updates(graph: Graph, averages: Iterable[Average]) -> tuple[Graph, list[tuple[str, str]]]:
+    """Let nothing wait for averages to be moved any more, which is what training hangs on the way to its outputs.
+
+    Returns:
+        The graph, and what waited, as (node, update).
+    """
+    waits = {f"^{average.update}" for average in averages}
+    found = [(node, text) for node in graph.nodes for text in node.inputs if text in waits]
+    if not found:
+        return graph, []
+    changed = {node.name for node, _ in found}
+    nodes = [
+        node.replace(inputs=[text for text in node.inputs if text not in waits]) if node.name in changed else node
+        for node in graph.nodes
+    ]
+    return graph.replace(nodes=nodes), [(node.name, text[1:]) for node, text in found]
 
 
 def _outside(graph: Graph, ref: TensorRef) -> TensorRef:
