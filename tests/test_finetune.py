@@ -18,7 +18,7 @@ from tfinspect import formats
 from tfinspect.api.finetune import Listeners, finetune
 from tfinspect.api.finetune_task import chosen_layers
 from tfinspect.api.recipe import recipe_beside
-from tfinspect.api.trunk_parameters import Layers, open_trunk
+from tfinspect.api.trunk_parameters import Layers, open_trainable
 from tfinspect.learn.finetune import Settings
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def test_layers_that_would_hardly_move_stay_unless_they_are_asked_for(
     place: Path, layers: Layers, decay: float, trained: list[str], notes: list[str]
 ) -> None:
     told: list[str] = []
-    found = chosen_layers(layers, open_trunk(place / "trunk.pb", "pool"), Settings(decay=decay), told.append)
+    found = chosen_layers(layers, open_trainable(place / "trunk.pb", "pool"), Settings(decay=decay), told.append)
     assert found == trained
     assert [line.split(";")[0] for line in told] == notes
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tfinspect.api.freeze import freeze
 from tfinspect.errors import LimitError, SurgeryError, UnrestoredVariablesError
 from tfinspect.formats import checkpoint as checkpoints
 from tfinspect.formats import graphdef
@@ -120,8 +121,8 @@ def test_the_saver_is_the_authority_on_keys() -> None:
 
 def test_averages_can_be_asked_for() -> None:
     both = checkpoint(w=W, w__ExponentialMovingAverage=W + 1)
-    _, report = fold_variables(linear(), both, [TensorRef("y")], averages=True)
-    assert report.restored == {"w": "w/ExponentialMovingAverage"}
+    frozen = freeze(linear(), both, outputs=["y"], averages=True)
+    assert value(frozen, "w").tobytes() == (W + 1).tobytes()
 
 
 def test_restore_ops_of_2016_and_their_slices() -> None:
@@ -212,7 +213,7 @@ def test_all_missing_and_differing_variables_are_named_at_once() -> None:
     assert error.hint is not None
     assert "--map conv_1=conv1" in error.hint
     with pytest.raises(UnrestoredVariablesError, match="needs 1 variable that"):
-        fold_variables(linear(), checkpoint(w=W), [TensorRef("w")], rename={"w": "u"})
+        freeze(linear(), checkpoint(w=W), outputs=["w"], rename={"w": "u"})
 
 
 def test_a_wrong_dtype_is_a_difference() -> None:

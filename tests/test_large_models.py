@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from tfinspect import formats
 from tfinspect.api.export_onnx import export_onnx
 from tfinspect.api.export_saved_model import export_saved_model
-from tfinspect.api.freeze import Options, freeze, freeze_file, freeze_model
+from tfinspect.api.freeze import Options, freeze, freeze_file, freeze_model, plan_file
 from tfinspect.errors import LimitError, OutputError
 from tfinspect.formats import graphdef, saved_model
 from tfinspect.formats._bundle_writer import write_bundle
@@ -306,7 +307,7 @@ def test_a_weight_that_fails_half_way_leaves_no_saved_model(tmp_path: Path, afte
 
 def test_the_command_names_what_to_type_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path)
-    monkeypatch.setattr(formats, "write_graph", lambda graph, path, **_: graphdef.write(graph, path, limit=1000))
+    monkeypatch.setattr(graphdef, "check_size", functools.partial(graphdef.check_size, limit=1000))
     with pytest.raises(LimitError) as raised:
         freeze_file(tmp_path / "model.ckpt", tmp_path / "out.pb", graph=tmp_path / "graph.pb", options=Options(["out"]))
     assert raised.value.hint == (
@@ -319,3 +320,6 @@ def test_the_command_names_what_to_type_instead(tmp_path: Path, monkeypatch: pyt
         f"keep the weights in files of their own: tfinspect export {fixture} --onnx, or --saved-model"
     )
     assert not (tmp_path / "out.pb").exists()
+    plan = plan_file(fixture, None, Options(["logits/add"]))  # what --dry-run asks
+    assert isinstance(plan.error, LimitError)
+    assert plan.table

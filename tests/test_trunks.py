@@ -16,7 +16,7 @@ from tfinspect.api.load import open_graph
 from tfinspect.api.locate import locate, opened, signature_of, tensor_of
 from tfinspect.api.photo_models import Wishes, open_photo_model
 from tfinspect.api.prepare import prepare
-from tfinspect.api.trunk_parameters import open_trunk
+from tfinspect.api.trunk_parameters import open_trainable
 from tfinspect.errors import NodeNotFoundError, UsageError
 from tfinspect.formats import saved_model
 from tfinspect.formats._schema import message_class
@@ -99,9 +99,9 @@ def test_the_default_signature_is_asked_first() -> None:
 def test_a_training_graph_is_fine_tuned_from_the_tensor_that_takes_images(call: Caller, tmp_path: Path) -> None:
     training = FIXTURES / "training/model.ckpt-3"
     with pytest.raises(UsageError, match=r"^no input takes images\n") as caught:
-        open_trunk(training, "bottleneck")
+        open_trainable(training, "bottleneck")
     assert caught.value.hint == "name the one that does: --inputs T[1,HEIGHT,WIDTH,3]"
-    trunk = open_trunk(training, "bottleneck", inputs=["input/image"])
+    trunk = open_trainable(training, "bottleneck", inputs=["input/image"])
     assert (str(trunk.start), trunk.width, trunk.entry.recipe.size) == ("input/image:0", 6, (12, 12))
     assert trunk.model.graph is not None
     for graph in (trunk.model.graph, trunk.graph):
@@ -257,13 +257,13 @@ def test_bottlenecks_of_the_signature(call: Caller, tmp_path: Path) -> None:
 
 @needs_zoo
 def test_a_saved_model_is_a_trunk_to_fine_tune() -> None:
-    trunk = open_trunk(KERAS, INNER, size=(28, 28))
+    trunk = open_trainable(KERAS, INNER, size=(28, 28))
     assert trunk.width == 100
     assert trunk.entry.recipe.channels == 1
     assert [t.name.rsplit("/", 2)[-2:] for t in trunk.parameters.trainable] == [["dense", "kernel"], ["dense", "bias"]]
     assert [node.op for node in trunk.graph if node.op.startswith("StatefulP")] == []
     with pytest.raises(NodeNotFoundError, match="no node named `gone`"):
-        open_trunk(KERAS, "gone")
+        open_trainable(KERAS, "gone")
 
 
 @needs_zoo

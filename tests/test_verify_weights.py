@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tfinspect.errors import UsageError
 from tfinspect.ir.tensors import Tensor
-from tfinspect.verify.folds import Fold, batch_norm_scale, batch_norm_shift, merged_kernel, scaled_kernel
+from tfinspect.verify.folds import Fold, Recomputed, batch_norm_scale, batch_norm_shift, merged_kernel
 from tfinspect.verify.recurrent import Layer
 from tfinspect.verify.weights import WeightsReport, account
 
@@ -141,8 +141,9 @@ def test_a_fault_in_a_folded_kernel_is_not_folded() -> None:
 
 def test_declared_folds_are_recomputed() -> None:
     scale = batch_norm_scale(GAMMA.astype("f8"), VARIANCE, 1e-3)
+    kernel = (KERNEL.astype("f8") * scale.value).transpose(3, 2, 0, 1)
     folds = {
-        "w": Fold(lambda: scaled_kernel(KERNEL, scale.value, (3, 2, 0, 1)), ("k", "gamma", "var")),
+        "w": Fold(lambda: Recomputed(kernel, np.abs(kernel)), ("k", "gamma", "var")),
         "b": Fold(lambda: batch_norm_shift(BETA.astype("f8"), MEAN, scale.value), ("beta", "mean", "gamma", "var")),
     }
     assert weigh(SOURCE, {"w": folded_kernel(), "b": folded_bias()}, folds=folds).complete

@@ -18,7 +18,7 @@ from tfinspect.api.graft import Grafted, graft_model, read_head
 from tfinspect.api.labels import labels_path, read_labels
 from tfinspect.api.recipe import format_recipe, recipe_path
 from tfinspect.api.train_head import train_head
-from tfinspect.api.trunk_parameters import Layers, OpenTrunk, open_trunk
+from tfinspect.api.trunk_parameters import Layers, OpenTrunk, open_trainable
 from tfinspect.errors import IncompatibleGraftError, RuntimeFailedError, UsageError, WrongKindError
 from tfinspect.formats import _atomic
 from tfinspect.ir.features import SPLITS, Features
@@ -187,7 +187,7 @@ def finetune(
     trained = {photos.classes[f.label] for f, part in zip(photos.files, parts, strict=True) if part == "train"}
     check_classes(photos, trained, photos.classes)
     with tell.phase("reading the graph"):
-        trunk = open_trunk(
+        trunk = open_trainable(
             graph, bottleneck, inputs=inputs, size=size, mean=mean, scale=scale, bgr=bgr, settings=model_settings
         )
         chosen = chosen_layers(layers, trunk, settings, tell.note)
@@ -277,7 +277,7 @@ def _free(output: PathLike, *, force: bool) -> Path:
 
 
 def _graph(model: Model) -> Graph:
-    assert model.graph is not None  # noqa: S101 - `open_trunk` folded it
+    assert model.graph is not None  # noqa: S101 - `open_trainable` folded it
     return model.graph
 
 

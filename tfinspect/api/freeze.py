@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from tfinspect.errors import (
     UsageError,
     WrongKindError,
 )
+from tfinspect.formats import graphdef
 from tfinspect.ir.dtypes import DType
 from tfinspect.ir.refs import parse_shaped
 from tfinspect.ir.signature import TensorSpec
@@ -32,7 +32,7 @@ from tfinspect.surgery.repairs import Repair
 from tfinspect.surgery.shapes import TensorTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tfinspect.errors import TfinspectError
     from tfinspect.ir.checkpoint import Checkpoint
@@ -271,21 +271,8 @@ def freeze_file(
 
     _atomic.ensure_absent(output, force=force)
     frozen = plan_file(checkpoint, graph, options or Options(), output).done()
-    with _way_out(checkpoint if graph is None else None):
-        formats.write_graph(frozen.graph, output, force=force)
+    formats.write_graph(frozen.graph, output, force=force)
     return frozen
-
-
-@contextlib.contextmanager
-def _way_out(source: PathLike | None) -> Iterator[None]:
-    """Where one file cannot hold the graph, say what can, in a command that works as typed."""
-    try:
-        yield
-    except LimitError as error:
-        if source is not None:
-            name = shlex.quote(os.fspath(source))
-            error.hint = f"keep the weights in files of their own: tfinspect export {name} --onnx, or --saved-model"
-        raise
 
 
 def plan_file(checkpoint: PathLike, graph: PathLike | None, options: Options, output: PathLike = "OUT.pb") -> Plan:
@@ -295,15 +282,29 @@ def plan_file(checkpoint: PathLike, graph: PathLike | None, options: Options, ou
         WrongKindError: the first argument is a graph that holds no variables to fill, and nothing to repair.
     """
     if graph is not None:
-        return plan_model(graph, checkpoint, options)
+        return _within_limit(plan_model(graph, checkpoint, options))
     model = open_graph(checkpoint, size=options.size)
     if model.checkpoint is not None or model.format in keras.FORMATS:
-        return plan_model(model, options=options)
+        return _within_limit(plan_model(model, options=options), checkpoint)
     if model.graph is None or _has_variables(model):
         raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
     plan = plan_model(replace(model, checkpoint=no_values(model)), options=options)
     if model.format != "saved_model" and plan.error is None and _TRIMMING.issuperset(r.what for r in plan.repairs):
         raise _nothing_to_freeze(model, os.fspath(checkpoint), os.fspath(output))
+    return plan
+
+
+def _within_limit(plan: Plan, source: PathLike | None = None) -> Plan:
+    """Return the plan, or where one file cannot hold its graph what can, in a command that works as typed."""
+    if plan.frozen is None:
+        return plan
+    try:
+        graphdef.check_size(plan.frozen.graph)
+    except LimitError as error:
+        if source is not None:
+            name = shlex.quote(os.fspath(source))
+            error.hint = f"keep the weights in files of their own: tfinspect export {name} --onnx, or --saved-model"
+        return Plan(plan.table, plan.repairs, error=error)
     return plan
 
 

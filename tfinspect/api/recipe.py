@@ -113,6 +113,16 @@ def image_entry(
     return ImageEntry(recipe, start, known.dtype or DType.FLOAT, None, network)
 
 
+def check_one_entry(inputs: Sequence[str]) -> None:
+    """Refuse several places for images to enter at.
+
+    Raises:
+        UsageError: there are.
+    """
+    if len(inputs) > 1:
+        raise UsageError("images enter at one tensor; --inputs is given several times")
+
+
 def input_recipe(
     name: str,
     dtype: DType | None,

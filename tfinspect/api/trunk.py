@@ -17,7 +17,7 @@ from tfinspect.api.export_onnx import convert_graph, convertible_graph
 from tfinspect.api.load import PathLike, open_for_images
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import Prepared, model_graph, prepare
-from tfinspect.api.recipe import image_entry, is_hub, recipe_beside
+from tfinspect.api.recipe import check_one_entry, image_entry, is_hub, recipe_beside
 from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import UnsupportedOpsError, UsageError
 from tfinspect.formats import _atomic, graphdef
@@ -116,9 +116,8 @@ def open_trunk(
     """
     model, ref = locate(open_for_images(path, size), bottleneck)
     check_ref(model_graph(model), ref)
+    check_one_entry(inputs)
     starts = [parse_shaped(text)[0] for text in inputs]
-    if len(starts) > 1:
-        raise UsageError("images enter at one tensor; --inputs is given several times")
     whole = prepare(model, inputs=inputs, outputs=[str(ref)], settings=settings)
     given = {"--size": size, "--mean": mean, "--scale": scale, "--bgr": bgr or None}
     flags = [flag for flag, value in given.items() if value is not None]

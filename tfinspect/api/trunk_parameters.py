@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tfinspect.api.load import open_for_images
 from tfinspect.api.locate import locate
 from tfinspect.api.prepare import fold, model_graph, prepare
-from tfinspect.api.recipe import image_entry, is_hub, recipe_beside
+from tfinspect.api.recipe import check_one_entry, image_entry, is_hub, recipe_beside
 from tfinspect.api.usual_pixels import assumption
 from tfinspect.errors import IncompatibleGraftError, UsageError
 from tfinspect.ir.refs import TensorRef
@@ -104,7 +104,7 @@ class OpenTrunk:
     notes: tuple[str, ...]
 
 
-def open_trunk(
+def open_trainable(
     path: PathLike | Graph | Model,
     bottleneck: str,
     *,
@@ -136,9 +136,8 @@ def open_trunk(
     check_ref(model_graph(found), ref)
     recorded = recipe_beside(found.path) if found.path and not inputs else None
     notes = list[str]()
+    check_one_entry(inputs)
     if inputs:
-        if len(inputs) > 1:
-            raise UsageError("images enter at one tensor; --inputs is given several times")
         begun = prepare(found, inputs=inputs, outputs=[str(ref)], settings=settings)
         notes, settings = [f"fixed {setting}" for setting in begun.settings], ()
         found = replace(found, graph=begun.graph, checkpoint=None)

@@ -25,6 +25,12 @@ Scale = Annotated[
 ]
 Bgr = Annotated[bool, typer.Option("--bgr", help="Blue comes first, red last", show_default=False)]
 
+Validation = Annotated[float, typer.Option("--validation", metavar="X", help="Share to watch training on")]
+Test = Annotated[float, typer.Option("--test", metavar="X", help="Share to judge the result on")]
+SplitSeed = Annotated[
+    str, typer.Option("--split-seed", metavar="TEXT", help="Another text, another split", show_default=False)
+]
+
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """Return (height, width) of `224` or `192x256`.

@@ -19,7 +19,6 @@ _PROTOCOLS: Final = frozenset({b"\x02", b"\x03", b"\x04", b"\x05"})
 _MASK_DELTA = 0xA282EAD8
 _RECORD_HEADER_NBYTES = 12
 _CAFFE_LAYERS: Final = (b"\x12", b"\xa2\x06", b"\x1a", b"\x42\x06")
-_CAFFE_WORDS: Final = (b"Input", b"Data", b"data", b"Convolution")
 _NUMBER, _TEXT, _BYTES = _tags.Payload.NUMBER, _tags.Payload.TEXT, _tags.Payload.BYTES
 _FEATURE: Final = _tags.Shape({1: _TEXT, 2: _TEXT, 3: _BYTES}, (frozenset({1, 3}),))
 _CORE_ML: Final = _tags.Shape(

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tfinspect.ir.shapes import Shape
 
 _VERSION: Final = 3
-_EXTENDED: Final = 127  # from this operator on the number stands in a field of its own
 _ZIP_TAIL_NBYTES: Final = 22 + (1 << 16)  # of a zip archive's last record, with the longest comment
 _WORDS_NBYTES: Final = 64  # of a metadata entry that is shown as text
 _NAME_LENGTH: Final = 200  # of what stands before many names

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfinspect.surgery.moving_averages import read_variable
-from tfinspect.surgery.reconcile import AVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from tfinspect.surgery.moving_averages import Average
     from tfinspect.surgery.reconcile import Key
 
-_ENDINGS = (AVERAGE, "EMA", "ema", "average", "shadow")
+_ENDINGS = ("ExponentialMovingAverage", "EMA", "ema", "average", "shadow")
 
 
 def average_pairs(

@@ -64,8 +64,6 @@ def fold_variables(
     outputs: Sequence[TensorRef],
     *,
     saver: Saver | None = None,
-    rename: Mapping[str, str] | None = None,
-    averages: bool = False,
     feeds: Collection[TensorRef] = (),
     load: AtLoad | None = None,
     keys: Mapping[str, Key] | None = None,
@@ -77,8 +75,6 @@ def fold_variables(
         checkpoint: the values; none is read here.
         outputs: tensors to keep.
         saver: how the graph restores itself; without it variables are looked up by name.
-        rename: name or leading scope in the graph -> name or scope in the checkpoint.
-        averages: take a variable's exponential moving average wherever the checkpoint has one.
         feeds: tensors that will be fed, such as what a queue delivers; nothing behind them needs a value.
         load: what loading the model does besides restoring it.
         keys: the checkpoint key of each variable, where it is known already.
@@ -102,7 +98,7 @@ def fold_variables(
     read = read_nodes(kept, outputs)
     variables = [node for node in kept.nodes if node.op in VARIABLES and node.name in read]
     if keys is None:
-        keys = variable_keys(graph, checkpoint, saver=saver, rename=rename, averages=averages)
+        keys = variable_keys(graph, checkpoint, saver=saver)
     keys = {**keys, **found_elsewhere(keys, variables, checkpoint.variables)}
     missing = {node.name for node in variables if keys[node.name].name not in checkpoint.variables}
     setting, initial = initial_values(graph, load, missing)

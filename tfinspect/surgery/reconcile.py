@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tfinspect.ir.tensors import Tensor
 
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
-AVERAGE = "ExponentialMovingAverage"
 _RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 _CALLS = frozenset({"StatefulPartitionedCall", "PartitionedCall"})
@@ -181,11 +180,10 @@ def restored_in_body(nodes: Mapping[str, Node], text: str) -> Key | None:
         return None
     lists = [nodes.get(_source(nodes, text)[0]) for text in restore.inputs[1:3]]
     values = [None if n is None or n.op != "Const" else n.tensor() for n in lists]
-    if len(values) < 2 or values[0] is None or values[1] is None:  # noqa: PLR2004 - names and slices
+    texts = [_decode(value) for value in values if value is not None and value.dtype is DType.STRING]
+    if len(texts) < 2:  # noqa: PLR2004 - names and slices
         return None
-    if any(value is None or value.dtype is not DType.STRING for value in values):
-        return None
-    names, slices = _decode(values[0]), _decode(values[1])
+    names, slices = texts
     return _key(names[index], slices[index]) if index < min(len(names), len(slices)) else None
 
 
@@ -195,7 +193,6 @@ def variable_keys(
     *,
     saver: Saver | None = None,
     rename: Mapping[str, str] | None = None,
-    averages: bool = False,
 ) -> dict[str, Key]:
     """Return the checkpoint key of each variable node of a graph; whether the checkpoint has it is not checked.
 
@@ -204,7 +201,6 @@ def variable_keys(
         checkpoint: where the values stand.
         saver: how the graph restores itself.
         rename: name or leading scope in the graph -> name or scope in the checkpoint; the longest match wins.
-        averages: take `key/ExponentialMovingAverage` wherever the checkpoint has it.
     """
     known = checkpoint.variables
     restored = saver_keys(graph, saver)
@@ -217,8 +213,6 @@ def variable_keys(
             key = _by_name(node, known, parts, rename or {})
         else:
             key = Key(renamed(key.name, rename or {}), key.begin, key.size, key.reshaped)
-        if averages and f"{key.name}/{AVERAGE}" in known:
-            key = Key(f"{key.name}/{AVERAGE}", key.begin, key.size, key.reshaped)
         keys[node.name] = key
     return keys
 

@@ -123,20 +123,6 @@ def batch_norm_shift(
     return Recomputed(np.asarray(value), np.asarray(magnitude))
 
 
-def scaled_kernel(kernel: Floats, scale: Floats, order: tuple[int, ...]) -> Recomputed:
-    """Return a kernel after a permutation of its axes that brings the channels to the front, times a factor a channel.
-
-    Args:
-        kernel: as the source has it.
-        scale: [channels].
-        order: permutation of the kernel's axes. A depthwise kernel [h, w, in, multiplier] is turned by (2, 3, 0, 1),
-            and both leading axes together are its channels.
-    """
-    turned = np.asarray(kernel, dtype=np.float64).transpose(order)
-    value = (turned.reshape(scale.size, -1) * scale[:, None]).reshape(turned.shape)
-    return Recomputed(value, np.abs(value))
-
-
 def merged_kernel(kernel: Tensor, factor: Tensor, sources: tuple[str, ...]) -> Fold | None:
     """Return the fold of a convolution's kernel and a factor of its result into one kernel, output channels first.
 

@@ -21,7 +21,7 @@ from tfinspect.cli.options import (
     Settings,
     Verbose,
 )
-from tfinspect.cli.photo_options import Bgr, Mean, Scale, Size, parse_size
+from tfinspect.cli.photo_options import Bgr, Mean, Scale, Size, SplitSeed, Test, Validation, parse_size
 from tfinspect.cli.render import plural
 from tfinspect.cli.terminal import Terminal
 from tfinspect.errors import ExitStatus, UsageError
@@ -72,11 +72,9 @@ def command(
         int | None,
         typer.Option("--workers", metavar="N", help="Threads that decode, or Ray workers", show_default=False),
     ] = None,
-    validation: Annotated[float, typer.Option("--validation", metavar="X", help="Share to watch training on")] = 0.1,
-    test: Annotated[float, typer.Option("--test", metavar="X", help="Share to judge the result on")] = 0.1,
-    split_seed: Annotated[
-        str, typer.Option("--split-seed", metavar="TEXT", help="Another text, another split", show_default=False)
-    ] = "",
+    validation: Validation = 0.1,
+    test: Test = 0.1,
+    split_seed: SplitSeed = "",
     labels: Annotated[
         str | None,
         typer.Option("--labels", metavar="FILE.csv", help="Labels by file, instead of sub-folders", show_default=False),

@@ -20,7 +20,7 @@ from tfinspect.cli.options import (
     Settings,
     Verbose,
 )
-from tfinspect.cli.photo_options import Bgr, Mean, Scale, Size, parse_size
+from tfinspect.cli.photo_options import Bgr, Mean, Scale, Size, SplitSeed, Test, Validation, parse_size
 from tfinspect.cli.terminal import Terminal
 
 
@@ -101,9 +101,9 @@ def command(
             "--checkpoints", metavar="DIR", help="Left out: a hidden folder, removed at the end", show_default=False
         ),
     ] = None,
-    validation: Annotated[float, typer.Option("--validation", metavar="X", help="Share to watch training on")] = 0.1,
-    test: Annotated[float, typer.Option("--test", metavar="X", help="Share to judge the result on")] = 0.1,
-    split_seed: Annotated[str, typer.Option("--split-seed", metavar="TEXT", help="Another text, another split")] = "",
+    validation: Validation = 0.1,
+    test: Test = 0.1,
+    split_seed: SplitSeed = "",
     inputs: Inputs = None,
     size: Size = None,
     mean: Mean = None,
